@@ -1,0 +1,85 @@
+"""What tests share: the start methods of processes, and programs that run in a real interpreter of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+Result = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(params=["fork", "spawn", "forkserver"])
+def start_method(request: pytest.FixtureRequest) -> str:
+    """Each way in which multiprocessing starts a process, as `multiprocessing.get_context` takes it."""
+    method: str = request.param
+    return method
+
+
+@pytest.fixture
+def run_script() -> Callable[..., Result]:
+    """Run a script: ``run_script(path, *args, timeout=60, env=None, cwd=None)``, see `_run_script`."""
+    return _run_script
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., Result]:
+    """Run source code: ``run_python(code, *, timeout=60, env=None, cwd=None)``, see `_run_script`.
+
+    The code goes into a file, which spawned children need to import it, in *tmp_path*, where it also runs by default.
+    """
+
+    def run(code: str, *, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Result:
+        script = tmp_path / "script.py"
+        script.write_text(textwrap.dedent(code), encoding="utf-8")
+        return _run_script(script, timeout=timeout, env=env, cwd=cwd)
+
+    return run
+
+
+def _run_script(
+    script: Path, *args: str, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Result:
+    """Run *script* by a fresh interpreter, *env* laid over the environment, by default in the folder of the script.
+
+    It has ended when the last process that it started has closed stdout and stderr. If that takes longer than *timeout*
+    seconds, all of them are killed and the test fails with their output and with what each of their threads was at.
+    """
+    process = subprocess.Popen(
+        [sys.executable, script, *args],
+        cwd=cwd or script.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A group of their own, so that a hanging grandchild can be found and killed.
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except BaseException as stop:
+        stdout, stderr = _abort(process)
+        if not isinstance(stop, subprocess.TimeoutExpired):
+            raise
+        hung = f"{script.name} hung: not over after {timeout:g} s"
+        pytest.fail(f"{hung}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", pytrace=False)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def _abort(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Kill the group of *process* and return its output; faulthandler adds the stacks to stderr."""
+    os.killpg(process.pid, signal.SIGABRT)
+    try:
+        return process.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()
