@@ -1,0 +1,62 @@
+"""Kind: what a value is, how it becomes an array or a text, and how it comes back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from allogger.plain import Unstorable, description
+from allogger.record import Payload
+
+__all__ = ["Kind", "kind_of"]
+
+
+class Kind(ABC):
+    """What a value is. Every payload is an array or a text plus small attributes, so any writer can take any kind.
+
+    A kind has no state; one object of it serves all threads.
+    """
+
+    #: The name used in ``data_type=`` and as the first part of a dataset's path.
+    name: ClassVar[str]
+
+    @abstractmethod
+    def accepts(self, value: Any) -> bool:
+        """Return whether *value* is of this kind when the caller did not say so; cheap, and never raises."""
+
+    @abstractmethod
+    def encode(self, value: Any) -> tuple[Payload, Mapping[str, Any]]:
+        """Return a payload that shares no memory with *value*, and attributes that JSON can hold.
+
+        Raises `Unstorable` for a value that would not read back as it is.
+        """
+
+    def decode(self, payload: Payload, attrs: Mapping[str, Any]) -> Any:
+        """Return what a reader shows for a payload that `encode` made."""
+        return payload
+
+
+# An image is also an array, and so on: the first kind that accepts is the right one.
+_OWN_KINDS = ("text", "scalar", "image", "histogram", "array")
+
+
+def kind_of(value: Any, kinds: Mapping[str, Kind]) -> Kind:
+    """Return the first of *kinds* that accepts *value*, which `plain` made: plug-ins first, then allogger's own.
+
+    A value that `plain` refuses may be given as it is; a plug-in may know it. Raises `Unstorable` if no kind does.
+    """
+    for name, kind in kinds.items():
+        if name not in _OWN_KINDS and _accepts(kind, value):
+            return kind
+    for name in _OWN_KINDS:
+        if name in kinds and _accepts(kinds[name], value):
+            return kinds[name]
+    raise Unstorable(f"no kind takes {description(value)}")
+
+
+def _accepts(kind: Kind, value: Any) -> bool:
+    try:
+        return bool(kind.accepts(value))
+    except Exception:
+        return False

@@ -1,0 +1,318 @@
+"""RunDir: which names are there inside a logdir, and who wrote what?
+
+A logdir holds ``run.json`` (about the run), ``*.log`` (text messages) and ``events/`` with the shards: for each process
+a *journal* while it runs, an HDF5 file and a small index when it has finished, and the files of the other outputs.
+Every shard's name carries start time, host and process id, so that no two processes ever share a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from allogger.errors import ConfigError, LogdirExists
+from allogger.record import MAIN_PROCESS, file_name
+
+__all__ = [
+    "EVENTS",
+    "RUN_FILE",
+    "Shard",
+    "atomic_write",
+    "clear",
+    "is_live",
+    "load_json",
+    "new_shard",
+    "prepare",
+    "record_attempt",
+    "shard_names",
+    "shard_of",
+    "sync_folder",
+]
+
+EVENTS = "events"
+RUN_FILE = "run.json"
+JOURNAL, IMAGE, INDEX = ".journal", ".h5", ".index.json"
+# A hostile file must not eat the memory; ten thousand keys take about 3 MB.
+MAX_JSON_BYTES = 256 * 2**20
+
+_SHARD_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}-[A-Za-z0-9._@+=%~-]+-\d+-\d+")
+_counter = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What one process writes into one logdir.
+
+    *process* is the label of the process (``MainProcess``, ``Process-1``, ``rank3``), *attempt* names the start of the
+    program that it belongs to, *start* is the Unix time in seconds of the shard's beginning.
+    """
+
+    logdir: Path
+    name: str
+    process: str = MAIN_PROCESS
+    attempt: str = ""
+    start: float = 0.0
+    host: str = ""
+    pid: int = 0
+
+    @property
+    def events(self) -> Path:
+        """The folder of the shards."""
+        return self.logdir / EVENTS
+
+    def path(self, suffix: str) -> Path:
+        """Return the path of this shard's file with that suffix, such as ``.h5``."""
+        return self.events / (self.name + suffix)
+
+    def about(self) -> dict[str, Any]:
+        """Return what the files of the shard say about it: JSON values, without the path of the logdir."""
+        about = asdict(self)
+        del about["logdir"]
+        return about
+
+
+def new_shard(logdir: Path, process: str = MAIN_PROCESS, attempt: str | None = None) -> Shard:
+    """Return a shard of the calling process with a name that no other process has; makes no file."""
+    now = time.time()
+    host, pid = host_name(), os.getpid()
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}"
+    name = f"{stamp}-{file_name(host, 60)}-{pid}-{next(_counter)}"
+    return Shard(logdir, name, process, attempt or name, now, host, pid)
+
+
+def shard_names(events: Path, suffix: str) -> Iterator[str]:
+    """Yield, in the order of their start, the names of the shards that have a file with that suffix."""
+    try:
+        files = sorted(os.listdir(events))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for file in files:
+        if file.endswith(suffix) and _SHARD_NAME.fullmatch(file[: -len(suffix)]):
+            yield file[: -len(suffix)]
+
+
+def shard_of(name: str) -> tuple[float, str, int]:
+    """Return ``(start, host, pid)`` out of a shard's name; start in Unix seconds."""
+    stamp, _, rest = name.partition("-")
+    host, pid, _ = rest.rsplit("-", 2)
+    start = datetime.strptime(stamp + "+0000", "%Y%m%dT%H%M%S.%f%z")
+    return start.timestamp(), host, int(pid)
+
+
+def host_name() -> str:
+    """Return the name of this machine."""
+    return os.uname().nodename or "host"
+
+
+def is_live(events: Path, name: str, quiet_seconds: float = 60.0) -> bool:
+    """Return whether the process that writes the shard *name* may still be running.
+
+    On this host the process table knows. Of another host we only see whether the journal grew lately.
+    """
+    start, host, pid = shard_of(name)
+    if host != file_name(host_name(), 60):
+        try:
+            return time.time() - os.stat(events / (name + JOURNAL)).st_mtime < quiet_seconds
+        except OSError:
+            return False
+    born = _process_start(pid)
+    # A process that began after the shard did has only inherited the number.
+    return born is not None and born <= start + 1.0
+
+
+def _process_start(pid: int) -> float | None:
+    """Return when the process *pid* of this host began (Unix seconds; 0 if unknown), or None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        with open("/proc/stat", "rb") as file:
+            boot = next(float(line.split()[1]) for line in file if line.startswith(b"btime"))
+    except FileNotFoundError:
+        if os.path.exists("/proc/self/stat"):
+            return None
+    except (OSError, StopIteration, ValueError):
+        return 0.0
+    else:
+        return None if fields[0] in (b"Z", b"X") else boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass
+    return 0.0
+
+
+def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the file at *path* by *data*, so that a reader sees the old or the new content, whole.
+
+    Raises `OSError` and leaves the old file as it was when the disk does not take the data.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_counter)}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in *folder* onto the disk, where the file system can."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one if it is missing, damaged, too large or no object."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+        found = json.loads(raw) if len(raw) <= MAX_JSON_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# ---------------------------------------------------------------------------------------------------- opening a logdir
+
+
+def prepare(logdir: Path, policy: str) -> Path:
+    """Make *logdir*, as *policy* says where it exists, and return the path to use; raises `ConfigError`.
+
+    *policy* is ``continue``, ``clear``, ``abort``, ``ask`` or ``unique``.
+    """
+    if os.path.lexists(logdir):
+        if not logdir.is_dir():
+            raise ConfigError(f"logdir {str(logdir)!r} is not a folder; choose another path")
+        if policy == "ask":
+            policy = _ask(logdir)
+        if policy == "abort":
+            raise LogdirExists(
+                f"logdir {str(logdir)!r} exists; choose another one, "
+                "or default_path_exists='continue', 'clear' or 'unique'"
+            )
+        if policy == "clear":
+            clear(logdir)
+        elif policy == "unique":
+            return _unique(logdir)
+    try:
+        (logdir / EVENTS).mkdir(parents=True, exist_ok=True)
+        trial = logdir / EVENTS / f".{os.getpid()}-{next(_counter)}.tmp"
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        trial.unlink()
+    except OSError as error:
+        raise ConfigError(f"logdir {str(logdir)!r} cannot be written ({error}); choose another path") from error
+    return logdir
+
+
+def record_attempt(logdir: Path, shard: Shard, more: Mapping[str, Any]) -> None:
+    """Note in ``run.json`` the attempt that *shard* began, or *more* about it; a disk that refuses is no error here."""
+    path = logdir / RUN_FILE
+    about = load_json(path)
+    attempts = about.get("attempts")
+    entries = [a for a in attempts if isinstance(a, dict)] if isinstance(attempts, list) else []
+    entry = next((a for a in entries if a.get("attempt") == shard.attempt), None)
+    if entry is None:
+        restarts = os.environ.get("SLURM_RESTART_COUNT")
+        entry = {**shard.about(), **({"restart_count": restarts} if restarts else {})}
+        entries.append(entry)
+    entry.update(more)
+    about = {"allogger_format": 1, "created": shard.start, **about, "attempts": entries}
+    with contextlib.suppress(OSError):
+        atomic_write(path, json.dumps(about, indent=1, default=str).encode(), durable=False)
+
+
+def _ask(logdir: Path) -> str:
+    if sys.stdin is None or not sys.stdin.isatty():
+        return "abort"
+    answers = {"": "continue", "c": "continue", "cl": "clear", "a": "abort", "u": "unique"}
+    while True:
+        answer = input(f"{logdir} exists: (C)ontinue, (cl)ear, (u)nique new folder or (a)bort? ").strip().lower()
+        for short, policy in answers.items():
+            if answer in (short, policy):
+                return policy
+
+
+def _unique(logdir: Path) -> Path:
+    for number in itertools.count(1):
+        path = logdir.with_name(f"{logdir.name}_{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"logdir {str(path)!r} cannot be made ({error})") from error
+        return prepare(path, "continue")
+    raise AssertionError
+
+
+def clear(logdir: Path) -> None:
+    """Remove what allogger made in *logdir*, and nothing else; raises `ConfigError` if that is not a run of allogger's.
+
+    Symbolic links are not followed. Strangers' files stay, and so do the folders that hold them.
+    """
+    if not any(logdir.iterdir()):
+        return
+    if (logdir / RUN_FILE).is_symlink() or "allogger_format" not in load_json(logdir / RUN_FILE):
+        raise ConfigError(
+            f"{str(logdir)!r} was not made by allogger (no {RUN_FILE} of its own), so it is not cleared; "
+            "choose another logdir or remove it yourself"
+        )
+    events = logdir / EVENTS
+    if not events.is_symlink():
+        live = [name for name in shard_names(events, JOURNAL) if is_live(events, name)]
+        if live:
+            host, pid = shard_of(live[0])[1:]
+            raise ConfigError(f"{str(logdir)!r} is being written by process {pid} on {host}, so it is not cleared")
+        _remove_shards(events)
+    for name in os.listdir(logdir):
+        if name == RUN_FILE or (name.endswith(".log") and _SHARD_NAME.fullmatch(name[: -len(".log")])):
+            (logdir / name).unlink(missing_ok=True)
+
+
+def _remove_shards(events: Path) -> None:
+    try:
+        entries = list(os.scandir(events))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            for file in os.scandir(entry.path):
+                # What the TensorBoard writer makes; never a folder's whole tree.
+                if file.name.startswith((".owner", "events.out.tfevents.")) and not file.is_dir(follow_symlinks=False):
+                    os.unlink(file.path)
+            with contextlib.suppress(OSError):
+                os.rmdir(entry.path)
+        elif _SHARD_NAME.match(entry.name.lstrip(".")):
+            os.unlink(entry.path)
+    with contextlib.suppress(OSError):
+        events.rmdir()
