@@ -1,0 +1,1 @@
+"""kinds: the kinds of values that allogger knows; the registry loads them by name."""
