@@ -1,0 +1,1 @@
+"""Formats: how do bytes lie on disk? Both directions, without threads and settings."""
