@@ -1,0 +1,274 @@
+"""TensorBoard event files: which bytes is an event on disk, and which events do the bytes hold?
+
+A file is a row of frames: the length of the event (8 bytes), a checksum of the length, the event, a checksum of the
+event. An event is a protocol buffer, opaque here; only scalars, of which there are many, are encoded in this module.
+Everything is little-endian.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache, reduce
+from operator import xor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["crc32c", "frame", "masked_crc", "read_events", "scalar_events"]
+
+_LENGTH = struct.Struct("<Q")
+_CHECK = struct.Struct("<I")
+_HEADER = _LENGTH.size + _CHECK.size
+
+# -------------------------------------------------------------------------------------------------------------- CRC-32C
+
+# A CRC whose register starts with zeros is linear: the register of a message is the XOR of what each of its bytes does
+# alone, and zeros in front do nothing. So many messages of one length are summed up column by column, and a long one is
+# cut into lanes of `_LANE` bytes that are summed up side by side. CRC-32C starts with ones, which is the same as the
+# first four bytes inverted.
+_LANE = 256
+_POLYNOMIAL = 0x82F63B78
+_ALL_ONES = 0xFFFFFFFF
+
+
+def _distance_tables(count: int) -> NDArray[np.uint32]:
+    """Return the table ``[distance, byte]``: the register that a byte leaves with *distance* zero bytes behind it."""
+    tables = np.empty((count, 256), np.uint32)
+    register = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        register = np.where(register & 1, (register >> 1) ^ np.uint32(_POLYNOMIAL), register >> 1)
+    tables[0] = register
+    for distance in range(1, count):
+        register = tables[0][register & 0xFF] ^ (register >> 8)
+        tables[distance] = register
+    return tables
+
+
+_AT_DISTANCE = _distance_tables(_LANE)
+_STEP = tuple(_AT_DISTANCE[0].tolist())
+
+
+def _columns_register(columns: Iterable[NDArray[np.uint8]], length: int, count: int) -> NDArray[np.uint32]:
+    """Return the registers of *count* messages of *length* bytes whose first, second, ... bytes are the *columns*."""
+    registers = np.zeros(count, np.uint32)
+    for table, column in zip(_AT_DISTANCE[:length][::-1], columns, strict=True):
+        registers ^= table.take(column)
+    return registers
+
+
+def _shifted(register: NDArray[np.uint32], shift: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return what becomes of *register* when zero bytes follow; *shift* is that map as four tables, one per byte."""
+    shifted: NDArray[np.uint32] = shift[0].take(register & 0xFF)
+    for place in (1, 2, 3):
+        shifted ^= shift[place].take((register >> (8 * place)) & 0xFF)
+    return shifted
+
+
+def _shift_by(zeros: int) -> NDArray[np.uint32]:
+    """Return the map of `_shifted` for 4 to `_LANE` zero bytes."""
+    return _AT_DISTANCE[[zeros - 1, zeros - 2, zeros - 3, zeros - 4]]
+
+
+def _short_register(message: bytes) -> int:
+    register = _ALL_ONES
+    for byte in message:
+        register = _STEP[(register ^ byte) & 0xFF] ^ (register >> 8)
+    return register
+
+
+def _long_register(message: bytes) -> int:
+    lanes = -(-len(message) // _LANE)
+    padded = np.zeros(lanes * _LANE, np.uint8)
+    start = len(padded) - len(message)
+    padded[start:] = np.frombuffer(message, np.uint8)
+    padded[start : start + 4] ^= 0xFF
+    registers = _columns_register(np.ascontiguousarray(padded.reshape(lanes, _LANE).T), _LANE, lanes)
+    shift = _shift_by(_LANE)
+    while len(registers) > 1:
+        if len(registers) % 2:
+            registers = np.concatenate([np.zeros(1, np.uint32), registers])
+        registers = _shifted(registers[0::2], shift) ^ registers[1::2]
+        shift = _shifted(shift, shift)
+    return int(registers[0])
+
+
+def _register(message: bytes) -> int:
+    return _short_register(message) if len(message) < _LANE else _long_register(message)
+
+
+def crc32c(message: bytes) -> int:
+    """Return the CRC-32C (Castagnoli) of *message*.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    return _register(message) ^ _ALL_ONES
+
+
+def masked_crc(message: bytes) -> int:
+    """Return the CRC-32C of *message* in the form that frames hold."""
+    crc = crc32c(message)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & _ALL_ONES
+
+
+def _masked(registers: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    crc = ~registers
+    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(0xA282EAD8)
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def _frame_header(length: int) -> bytes:
+    packed = _LENGTH.pack(length)
+    return packed + _CHECK.pack(masked_crc(packed))
+
+
+def frame(event: bytes) -> bytes:
+    """Return an encoded event as it stands in a file."""
+    return _frame_header(len(event)) + event + _CHECK.pack(masked_crc(event))
+
+
+# The order of fields inside a protocol buffer is free. With the tag in front and all that varies behind it, the front
+# of a scalar event is the same for all values of a series, and the rest has the same length for all series:
+#     summary { value { tag, simple_value } }, wall_time, step
+_SUMMARY, _VALUE, _TAG, _SIMPLE_VALUE, _WALL_TIME, _STEP_FIELD = 0x2A, 0x0A, 0x0A, 0x15, 0x09, 0x10
+_SIMPLE_VALUE_SIZE, _TAIL_WITHOUT_STEP = 5, 5 + 9 + 1
+_VARINT_LIMITS = 1 << np.arange(7, 64, 7, dtype=np.uint64)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+@lru_cache(maxsize=2**14)
+def _scalar_head(tag: bytes, tail_size: int) -> tuple[bytes, int]:
+    """Return the bytes before the tail, frame header included, and their register shifted by *tail_size* bytes."""
+    named = bytes([_TAG]) + _varint(len(tag)) + tag
+    value = bytes([_VALUE]) + _varint(len(named) + _SIMPLE_VALUE_SIZE) + named
+    head = bytes([_SUMMARY]) + _varint(len(value) + _SIMPLE_VALUE_SIZE) + value
+    register = _register(head).to_bytes(4, "little")
+    shifted = (int(table[byte]) for table, byte in zip(_shift_by(tail_size), register, strict=True))
+    return _frame_header(len(head) + tail_size) + head, reduce(xor, shifted)
+
+
+def _bytes_of(column: NDArray[np.uint32] | NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the little-endian bytes of the items, one row per place."""
+    little = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
+    return little.view(np.uint8).reshape(len(column), -1).T
+
+
+def _scalar_tails(
+    step: NDArray[np.uint64],
+    time: NDArray[np.float64],
+    value: NDArray[np.float32],
+    step_size: int,
+    head_registers: NDArray[np.uint32],
+) -> NDArray[np.void]:
+    """Return the ends of the frames: value, time and step, whose varints have *step_size* bytes, and the checksum."""
+    size = _TAIL_WITHOUT_STEP + step_size
+    columns = np.empty((size + _CHECK.size, len(step)), np.uint8)
+    columns[0] = _SIMPLE_VALUE
+    columns[1:5] = _bytes_of(value)
+    columns[5] = _WALL_TIME
+    columns[6:14] = _bytes_of(time)
+    columns[14] = _STEP_FIELD
+    for place in range(step_size):
+        columns[15 + place] = step >> np.uint64(7 * place) & np.uint64(0x7F)
+    columns[15 : size - 1] |= 0x80
+    columns[size:] = _bytes_of(_masked(head_registers ^ _columns_register(columns[:size], size, len(step))))
+    return np.ascontiguousarray(columns.T).view(f"V{size + _CHECK.size}")[:, 0]
+
+
+def scalar_events(
+    tags: Mapping[int, bytes],
+    series: NDArray[np.uint32],
+    step: NDArray[np.int64],
+    time: NDArray[np.float64],
+    value: NDArray[np.float32],
+) -> bytes:
+    """Return the framed events of many scalars, one per row, in the order of the rows.
+
+    The columns have equal length; *time* is in Unix seconds, *tags* gives the UTF-8 tag of each number in *series*.
+    Raises `KeyError` for a series without a tag.
+    """
+    steps = step.view(np.uint64)
+    step_sizes = np.searchsorted(_VARINT_LIMITS, steps, side="right") + 1
+    top = int(series.max(initial=0)) + 1
+    pieces = np.empty((len(series), 2), object)
+    for step_size in np.unique(step_sizes).tolist():
+        rows = np.flatnonzero(step_sizes == step_size)
+        heads, registers = np.empty(top, object), np.empty(top, np.uint32)
+        for index in np.unique(series[rows]).tolist():
+            heads[index], registers[index] = _scalar_head(tags[index], _TAIL_WITHOUT_STEP + step_size)
+        owners = series[rows]
+        pieces[rows, 0] = heads[owners]
+        pieces[rows, 1] = _scalar_tails(steps[rows], time[rows], value[rows], step_size, registers[owners])
+    return b"".join(pieces.ravel().tolist())
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+_SEARCH_BYTES = 2**20
+
+
+def read_events(path: Path, damage: list[str]) -> Iterator[bytes]:
+    """Yield the events of a file, which may be growing, in their order.
+
+    A torn event at the end is not there yet and is passed over. What does not agree with its checksum is left out, and
+    *damage* gets a sentence about it. Raises `OSError` if the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        start: int | None = 0
+        while start is not None:
+            file.seek(start)
+            header = file.read(_HEADER)
+            if len(header) < _HEADER:
+                return
+            if not _is_header(header):
+                damage.append(f"{path}: no event begins at byte {start}")
+                start = _next_header(file, start + 1)
+                continue
+            (length,) = _LENGTH.unpack_from(header)
+            end = start + _HEADER + length + _CHECK.size
+            # Asked first, so that a length out of a hostile file does not claim memory.
+            if end > os.fstat(file.fileno()).st_size:
+                return
+            event = file.read(length)
+            if file.read(_CHECK.size) == _CHECK.pack(masked_crc(event)):
+                yield event
+            else:
+                damage.append(f"{path}: the event at byte {start} does not agree with its checksum")
+            start = end
+
+
+def _is_header(header: bytes) -> bool:
+    return header[_LENGTH.size :] == _CHECK.pack(masked_crc(header[: _LENGTH.size]))
+
+
+def _next_header(file: BinaryIO, start: int) -> int | None:
+    """Return the first place from *start* on where a length agrees with its checksum, or None."""
+    while True:
+        file.seek(start)
+        data = np.frombuffer(file.read(_SEARCH_BYTES), np.uint8)
+        places = len(data) - _HEADER + 1
+        if places < 1:
+            return None
+        columns = [data[at : at + places] for at in range(_HEADER)]
+        inverted = [~column for column in columns[:4]] + columns[4 : _LENGTH.size]
+        checks = _masked(_columns_register(inverted, _LENGTH.size, places))
+        found = np.ones(places, np.bool_)
+        for place, column in enumerate(columns[_LENGTH.size :]):
+            found &= column == (checks >> (8 * place) & 0xFF)
+        if found.any():
+            return start + int(found.argmax())
+        start += places

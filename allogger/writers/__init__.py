@@ -1,0 +1,1 @@
+"""Writers: which outputs does allogger have of its own? One module for each; the registry loads them by name."""

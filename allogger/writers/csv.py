@@ -1,0 +1,47 @@
+"""CsvWriter: how do numbers and texts get into a CSV file while the run goes on?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from allogger.formats.append import AppendFile
+from allogger.formats.csv import HEADER, Encoder
+from allogger.record import Batch
+from allogger.rundir import Shard
+from allogger.writer import Writer
+
+__all__ = ["CsvWriter"]
+
+
+class CsvWriter(Writer):
+    """Appends the rows of each batch to ``events/<shard>.csv`` with one write; see `allogger.formats.csv`."""
+
+    lane: ClassVar[str] = "disk"
+
+    def __init__(self, shard: Shard) -> None:
+        super().__init__(shard)
+        self._encoder = Encoder(shard.process)
+        self._file = AppendFile(shard.path(".csv"), preamble=lambda: HEADER)
+
+    def accepts(self, kind: str) -> bool:
+        """Take what fits into one cell: single numbers and texts."""
+        return kind in ("scalar", "text")
+
+    def write(self, batch: Batch) -> None:
+        """Append the batch, or raise `OSError` and leave the file as it was."""
+        data, broken = self._encoder.encode(batch)
+        self._file.write(data)
+        for record, why in broken:
+            self.reject(record.series, 1, why)
+
+    def sync(self) -> None:
+        """Force the rows onto the disk."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close the inherited descriptor, writing nothing."""
+        self._file.abandon()

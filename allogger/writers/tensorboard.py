@@ -1,0 +1,385 @@
+"""TensorboardWriter: how do values become event files that TensorBoard shows as they are written?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
+from tensorboardX.proto.tensor_pb2 import TensorProto
+from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboardX.proto.types_pb2 import DT_STRING
+
+from allogger.errors import ConfigError
+from allogger.formats.append import AppendFile
+from allogger.formats.tfevents import frame, scalar_events
+from allogger.record import Batch, Payload, Record, Series, file_name
+from allogger.rundir import Shard, is_live, shard_of
+from allogger.writer import Writer
+
+__all__ = ["TensorboardWriter"]
+
+_KINDS = frozenset({"scalar", "histogram", "image", "text"})
+
+
+class _Refused(Exception):
+    """A value that TensorBoard cannot show; the message says why."""
+
+
+class TensorboardWriter(Writer):
+    """Writes scalars, histograms, images and texts for TensorBoard, under the full key and with exact step and time.
+
+    The files of a process lie in ``events/<process>/``. A later attempt of the same process adds a file to the folder,
+    which TensorBoard shows as one run; while another process that may still be alive writes there, the folder is
+    ``<process>@<host>-<pid>-<n>``.
+
+    What TensorBoard's format cannot take is changed thus: scalars become float32 (too large ones infinite), complex
+    ones are rejected; histograms count finite values only, and are empty where there are none; images become 8-bit
+    PNG, where floats go from 0 to 1 and NaN is black; a lone surrogate in a text is written as ``\\udc80``, in a key
+    it rejects the values.
+
+    *use_hdf_hook* is kept for the manager, which then routes the values to HDF5 too. *bins* is the number of bins of a
+    histogram. Raises `ConfigError` for other values than a bool and a positive int.
+    """
+
+    lane: ClassVar[str] = "disk"
+
+    def __init__(self, shard: Shard, *, use_hdf_hook: bool = True, bins: int = 30) -> None:
+        super().__init__(shard)
+        if not isinstance(use_hdf_hook, bool):
+            raise ConfigError(f"use_hdf_hook must be True or False, not {use_hdf_hook!r}")
+        if type(bins) is not int or bins < 1:
+            raise ConfigError(f"bins must be a positive whole number, not {bins!r}")
+        self.use_hdf_hook = use_hdf_hook
+        self.bins = bins
+        self._file: AppendFile | None = None
+
+    def accepts(self, kind: str) -> bool:
+        """Return whether TensorBoard has a place for values of this kind."""
+        return kind in _KINDS
+
+    def write(self, batch: Batch) -> None:
+        """Append the batch to the event file in one piece; raises `OSError` and leaves the file as it was."""
+        events, refusals = _encoded(batch, self.bins)
+        if events:
+            self._open().write(events)
+        # Not before, because a batch that could not be written comes again.
+        for refusal in refusals:
+            self.reject(*refusal)
+
+    def sync(self) -> None:
+        """Force everything written so far onto the disk."""
+        if self._file is not None:
+            self._file.sync()
+
+    def close(self) -> None:
+        """Close the event file; may be called twice. A later write begins a new file."""
+        self._let_go(AppendFile.close)
+
+    def abandon(self) -> None:
+        """Close the inherited descriptor in a forked child and touch nothing else."""
+        self._let_go(AppendFile.abandon)
+
+    def _open(self) -> AppendFile:
+        if self._file is None:
+            self._file = AppendFile(_claim_file(self.shard), self._preamble)
+            _open_here.add(self.shard.name)
+        return self._file
+
+    def _let_go(self, how: Callable[[AppendFile], None]) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            _open_here.discard(self.shard.name)
+            how(file)
+
+    def _preamble(self) -> bytes:
+        return _framed(Event(wall_time=self.shard.start, file_version="brain.Event:2"))
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+
+class _Refusal(NamedTuple):
+    series: Series
+    values: int
+    why: str
+
+
+class _Scalars(NamedTuple):
+    """Scalars in columns, as `scalar_events` takes them."""
+
+    series: NDArray[np.uint32]
+    step: NDArray[np.int64]
+    time: NDArray[np.float64]
+    value: NDArray[np.float32]
+
+    def select(self, keep: NDArray[np.bool_]) -> _Scalars:
+        """Return some of the rows."""
+        return _Scalars(self.series[keep], self.step[keep], self.time[keep], self.value[keep])
+
+    def insert(self, rows: Sequence[tuple[int, int, float, np.float32]], places: Sequence[int]) -> _Scalars:
+        """Return the columns with each of the further *rows* put before the row at its place."""
+        series, step, time, value = zip(*rows, strict=True)
+        return _Scalars(
+            np.insert(self.series, places, series),
+            np.insert(self.step, places, step),
+            np.insert(self.time, places, time),
+            np.insert(self.value, places, value),
+        )
+
+
+def _encoded(batch: Batch, bins: int) -> tuple[bytes, list[_Refusal]]:
+    """Return the events of the batch, and what TensorBoard cannot show of it."""
+    events: list[bytes] = []
+    rows: list[tuple[int, int, float, np.float32]] = []
+    places: list[int] = []
+    refusals: list[_Refusal] = []
+    for record, place in zip(batch.objects, batch.places, strict=True):
+        try:
+            if record.kind == "scalar":
+                rows.append((record.series.index, record.step, record.time, _number(record.payload)))
+                places.append(place)
+            else:
+                events.append(_event(record, bins))
+        # Whatever goes wrong with one value must not take the others along.
+        except Exception as error:
+            why = str(error) if isinstance(error, _Refused) else f"it cannot be encoded: {error!r:.200}"
+            refusals.append(_Refusal(record.series, 1, why))
+    scalars = _Scalars(batch.series, batch.step, batch.time, _as_float32(batch.floats))
+    if rows:
+        scalars = scalars.insert(rows, places)
+    return b"".join([_scalar_events(scalars, batch.names, refusals), *events]), refusals
+
+
+def _scalar_events(scalars: _Scalars, names: Sequence[Series], refusals: list[_Refusal]) -> bytes:
+    tags: dict[int, bytes] = {}
+    keep = np.ones(len(scalars.series), np.bool_)
+    for index in np.unique(scalars.series).tolist():
+        try:
+            tags[index] = _tag(names[index])
+        except _Refused as refused:
+            rows = scalars.series == index
+            keep &= ~rows
+            refusals.append(_Refusal(names[index], int(rows.sum()), str(refused)))
+    if not keep.all():
+        scalars = scalars.select(keep)
+    return scalar_events(tags, *scalars)
+
+
+@lru_cache(maxsize=2**14)
+def _tag(series: Series) -> bytes:
+    try:
+        return series.full_key.encode()
+    except UnicodeEncodeError:
+        # Readers refuse the whole event around such a string.
+        raise _Refused("TensorBoard takes no key with lone surrogates") from None
+
+
+def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values.astype(np.float32)
+
+
+def _number(payload: Payload | float) -> np.float32:
+    value = np.asarray(payload)
+    if value.size != 1 or value.dtype.kind not in "biuf":
+        raise _Refused(f"TensorBoard has no scalars of type {value.dtype}")
+    number: np.float32 = _as_float32(value).reshape(1)[0]
+    return number
+
+
+def _event(record: Record, bins: int) -> bytes:
+    tag = _tag(record.series).decode()
+    if record.kind == "histogram":
+        value = Summary.Value(tag=tag, histo=_histogram(np.asarray(record.payload), bins))
+    elif record.kind == "image":
+        value = Summary.Value(tag=tag, image=_image(np.asarray(record.payload), record.attrs.get("layout")))
+    elif record.kind == "text":
+        value = Summary.Value(tag=tag, metadata=_TEXT_METADATA, tensor=_text(str(record.payload)))
+    else:
+        raise _Refused(f"TensorBoard has no place for values of kind {record.kind!r}")
+    return _framed(Event(wall_time=record.time, step=record.step, summary=Summary(value=[value])))
+
+
+def _framed(event: Event) -> bytes:
+    encoded: bytes = event.SerializeToString()
+    return frame(encoded)
+
+
+def _histogram(payload: NDArray[Any], bins: int) -> HistogramProto:
+    if payload.dtype.kind not in "biuf":
+        raise _Refused(f"values of type {payload.dtype} have no histogram")
+    # Longer floats may overflow to infinity here, sums and squares below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = payload.astype(np.float64).ravel()
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return HistogramProto(bucket_limit=[0.0], bucket=[0.0])
+        counts, limits = _binned(values, bins)
+        return HistogramProto(
+            min=values.min(),
+            max=values.max(),
+            num=len(values),
+            sum=values.sum(),
+            sum_squares=np.dot(values, values),
+            bucket_limit=limits,
+            bucket=counts,
+        )
+
+
+def _binned(values: NDArray[np.float64], bins: int) -> tuple[list[float], list[float]]:
+    """Return how many of the finite *values* are in each bin, and the upper limit of each."""
+    # The width of all bins together must be a finite number too.
+    scale = 1.0 if np.isfinite(values.max() - values.min()) else 0.25
+    try:
+        counts, edges = np.histogram(values * scale, bins)
+    except ValueError:
+        # The values are so close together that there are no floats between them for the edges.
+        return [float(len(values))], [float(values.max())]
+    return counts.astype(np.float64).tolist(), (edges[1:] / scale).tolist()
+
+
+_TEXT_METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+_ONE_ITEM = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+
+
+def _text(text: str) -> TensorProto:
+    encoded = text.encode("utf-8", "backslashreplace")
+    return TensorProto(dtype=DT_STRING, tensor_shape=_ONE_ITEM, string_val=[encoded])
+
+
+# --------------------------------------------------------------------------------------------------------------- images
+
+# Number of channels -> colour type of PNG. TensorBoard's colour space is the number of channels.
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+
+
+def _image(payload: NDArray[Any], layout: str | None) -> Any:
+    pixels = _as_bytes(_height_width_channels(payload, layout))
+    height, width, channels = pixels.shape
+    if not height or not width:
+        raise _Refused(f"an image of shape {payload.shape} has no pixels")
+    return Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=_png(pixels))
+
+
+def _height_width_channels(image: NDArray[Any], layout: str | None) -> NDArray[Any]:
+    if layout is None and image.ndim == 3:
+        layout = "CHW" if image.shape[0] in _COLOUR_TYPES and image.shape[2] not in _COLOUR_TYPES else "HWC"
+    if image.ndim == 2:
+        image = image[:, :, None]
+    elif image.ndim == 3 and layout == "CHW":
+        image = image.transpose(1, 2, 0)
+    if image.ndim != 3 or image.shape[2] not in _COLOUR_TYPES:
+        raise _Refused(f"an array of shape {image.shape} is no image of 1, 3 or 4 channels")
+    return image
+
+
+def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind == "b":
+        return image.astype(np.uint8) * np.uint8(255)
+    if image.dtype.kind not in "iuf":
+        raise _Refused(f"values of type {image.dtype} are no pixels")
+    if image.dtype.kind == "f":
+        image = np.rint(np.nan_to_num(image.clip(0, 1)) * 255)
+    pixels: NDArray[np.uint8] = image.clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    height, width, channels = pixels.shape
+    # Each row starts with the number of its filter: none.
+    rows = np.zeros((height, 1 + width * channels), np.uint8)
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 3)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, data) for name, data in chunks)
+
+
+def _png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+# -------------------------------------------------------------------------------------------------------------- folders
+
+_EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d{10})\..+\.(\d{8}T\d{6}\.\d{6}-.+-\d+-\d+)")
+# Of a process on another host we only see whether its files grew lately.
+_QUIET_SECONDS = 60.0
+# Names of the shards whose event files this process has open.
+_open_here: set[str] = set()
+
+
+class _EventFile(NamedTuple):
+    path: Path
+    seconds: int
+    shard_name: str
+
+
+def _claim_file(shard: Shard) -> Path:
+    """Make an empty event file in a folder where no other live process has one, and return its path.
+
+    Of two processes that want the same folder at the same time, each makes its file first and looks for the other's
+    afterwards; so at least one sees the other and goes elsewhere.
+    """
+    label = file_name(shard.process)
+    shared = shard.events / label
+    if not _is_taken(shared, shard):
+        path = _make_file(shared, shard)
+        if not _is_taken(shared, shard):
+            return path
+        with contextlib.suppress(OSError):
+            path.unlink()
+    _, _, host_pid_number = shard.name.partition("-")
+    return _make_file(shard.events / f"{label}@{host_pid_number}", shard)
+
+
+def _make_file(folder: Path, shard: Shard) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    # TensorBoard goes through the files in the order of their names and never back, however the clock was set.
+    seconds = max([int(shard.start), *(file.seconds + 1 for file in _event_files(folder))])
+    _, host, _ = shard_of(shard.name)
+    path = folder / f"events.out.tfevents.{seconds:010d}.{host}.{shard.name}"
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    return path
+
+
+def _event_files(folder: Path) -> Iterator[_EventFile]:
+    """Yield the event files in *folder* that allogger wrote."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if match := _EVENT_FILE.fullmatch(name):
+            yield _EventFile(folder / name, int(match[1]), match[2])
+
+
+def _is_taken(folder: Path, shard: Shard) -> bool:
+    """Return whether a process that may still be alive writes another shard into *folder*."""
+    return any(file.shard_name != shard.name and _may_be_live(file, shard) for file in _event_files(folder))
+
+
+def _may_be_live(file: _EventFile, shard: Shard) -> bool:
+    try:
+        _, host, pid = shard_of(file.shard_name)
+        _, our_host, our_pid = shard_of(shard.name)
+        if (host, pid) == (our_host, our_pid):
+            return file.shard_name in _open_here
+        if is_live(shard.events, file.shard_name):
+            return True
+        return host != our_host and time.time() - file.path.stat().st_mtime < _QUIET_SECONDS
+    except (OSError, ValueError):
+        # The file has vanished, or its name only looks like one of ours.
+        return False
