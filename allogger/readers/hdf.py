@@ -1,0 +1,258 @@
+"""HdfReader: what is in a finished HDF5 file, ours or another one with rows of steps and values?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allogger.errors import DamagedFile
+from allogger.formats.hdf import ATTRS, BLOCKS, INDEX, OWN_GROUP, SIDE_TABLES, TEXTS, ImageFile, objects, values_of
+from allogger.reader import Columns, Reader, SeriesId
+from allogger.record import MAIN_PROCESS, split_full_key, split_hdf_path
+
+__all__ = ["HdfReader"]
+
+
+class _Part(NamedTuple):
+    """The values of one dataset; *order* are their positions in the series, *attrs* what all of them share, as JSON."""
+
+    order: NDArray[np.int64]
+    step: NDArray[np.int64]
+    time: NDArray[np.float64]
+    value: NDArray[Any]
+    attrs: str
+
+
+class HdfReader(Reader):
+    """Reads a finished HDF5 file. It trusts nothing in the file, takes no lock, and follows no link out of it.
+
+    Without an index, as in the files of ALLogger 0.2, it takes every dataset of rows with the fields ``step`` and
+    ``value``. Raises `OSError` if the file cannot be opened, `DamagedFile` if it is no HDF5 file.
+
+    `close` may be called at any time; the next `read` opens the file again, or the one that has replaced it.
+    """
+
+    #: The index, empty if the file has none. Each of its ``series`` has ``kind``, ``scope``, ``key``, ``count``,
+    #: ``first_step``, ``last_step``, ``first_time``, ``last_time``, ``paths``, ``layouts``, ``attrs`` (those that all
+    #: its values share) and, if these are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null.
+    index: Mapping[str, Any]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: list[str] = []
+        self._file: ImageFile | None = None
+        self._open()
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the file says about its shard."""
+        return self._about
+
+    def keys(self) -> list[SeriesId]:
+        """Return the series in the file."""
+        return list(self._paths)
+
+    def read(self, series: SeriesId) -> Columns:
+        """Return all values of a series; raises `KeyError` if the file does not hold it.
+
+        What is damaged is left out and told in `damage`; raises `DamagedFile` if a whole series is.
+        """
+        file = self._open()
+        parts = []
+        for path in self._paths[series]:
+            try:
+                parts.append(self._part(file, path))
+            except DamagedFile as error:
+                self._note(str(error))
+        if not parts:
+            raise DamagedFile(self.damage[-1])
+        return self._columns(self._numbers.get(series, -1), parts)
+
+    def blocks(self, series: SeriesId) -> NDArray[Any]:
+        """Return a row for each 1,024 real numbers of a series; none for a shorter series.
+
+        Its fields are ``row``, ``step`` and ``time`` of the first of them, ``min``, ``max`` and ``mean`` of those that
+        are not NaN, and the ``count`` of these.
+        """
+        return self._side_rows(BLOCKS, self._numbers.get(series, -1))
+
+    def last_time(self) -> float:
+        """Return the time of the last value in the file (Unix seconds), minus infinity if it has none."""
+        entries = self.index.get("series")
+        return max((float(entry["last_time"]) for entry in entries), default=-np.inf) if entries else super().last_time()
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # -- what there is
+
+    def _open(self) -> ImageFile:
+        if self._file is not None:
+            return self._file
+        self._file = file = ImageFile(self.path)
+        self._sides: dict[str, NDArray[Any]] = {}
+        self._paths: dict[SeriesId, list[str]] = {}
+        self._numbers: dict[SeriesId, int] = {}
+        self._about: Mapping[str, Any] = {}
+        self.index = {}
+        try:
+            if file.has(OWN_GROUP):
+                self._take_index(file)
+        except DamagedFile as error:
+            self._note(f"{error}; its series are found without it")
+        if not self.index:
+            self._take_datasets(file)
+        return file
+
+    def _take_index(self, file: ImageFile) -> None:
+        try:
+            index = json.loads(file.rows(INDEX)[0].tobytes())
+            fields = index.pop("fields")
+            entries = [dict(zip(fields, entry, strict=True)) for entry in index["series"]]
+            named = {_id_of(entry): list(map(str, entry["paths"])) for entry in entries}
+            about = dict(index["about"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DamagedFile(f"{self.path}: the index is damaged ({error})") from error
+        self._about = about
+        self.index = {**index, "series": entries}
+        self._paths = named
+        self._numbers = {_id_of(entry): number for number, entry in enumerate(entries)}
+
+    def _take_datasets(self, file: ImageFile) -> None:
+        try:
+            self._about = file.attributes()
+        except DamagedFile as error:
+            self._note(str(error))
+        found: list[tuple[SeriesId, str, str]] = []
+        for path in file.datasets():
+            try:
+                if {"step", "value"} <= file.fields(path):
+                    found.append((*_names_of(path, file.attributes(path)), path))
+            except DamagedFile as error:
+                self._note(str(error))
+            except ValueError as error:
+                self._note(f"{self.path}: {path!r} is no name of a series ({error})")
+        # Our files are of one process each. Where a file has several, the others stay apart by their scope.
+        if found and "process" not in self._about:
+            self._about = {**self._about, "process": found[0][1]}
+        for series, process, path in found:
+            if process != self._about["process"]:
+                series = series._replace(scope=f"{series.scope}@{process}")
+            self._paths.setdefault(series, []).append(path)
+
+    def _note(self, damage: str) -> None:
+        if damage not in self.damage:
+            self.damage.append(damage)
+
+    # -- values
+
+    def _part(self, file: ImageFile, path: str) -> _Part:
+        found: list[str] = []
+        rows, order = file.rows(path, found)
+        for damage in found:
+            self._note(damage)
+        attributes = file.attributes(path)
+        names = rows.dtype.names or ()
+        try:
+            step = rows["step"].astype(np.int64, casting="same_kind")
+            time = rows["time"].astype(np.float64) if "time" in names else np.full(len(rows), np.nan)
+            if "order" in names:
+                order = rows["order"].astype(np.int64)
+            value = values_of(rows, str(attributes.get("dtype", "")))
+            if not step.ndim == time.ndim == order.ndim == 1:
+                raise ValueError("a row has several steps or times")
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
+            raise DamagedFile(f"{self.path}: the dataset {path!r} is damaged: {error}") from error
+        return _Part(order, step, time, value, str(attributes.get("attrs", "")))
+
+    def _columns(self, number: int, parts: list[_Part]) -> Columns:
+        order, step, time = (np.concatenate([getattr(part, name) for part in parts]) for name in _Part._fields[:3])
+        value = parts[0].value if len(parts) == 1 else objects(one for part in parts for one in _items(part.value))
+        shared = _json_object(parts[0].attrs)
+        if np.any(order[1:] < order[:-1]):
+            rows = np.argsort(order, kind="stable")
+            order, step, time, value = order[rows], step[rows], time[rows], value[rows]
+        if value.dtype == object:
+            self._put_exact_texts(number, order, value)
+            value = _uniform(value)
+        attrs = dict.fromkeys(range(len(order)), shared) if shared else self._own_attrs(number, order)
+        return Columns(step, time, value, attrs)
+
+    def _put_exact_texts(self, number: int, order: NDArray[np.int64], value: NDArray[Any]) -> None:
+        for side in self._side_rows(TEXTS, number):
+            row = int(np.searchsorted(order, side["row"]))
+            if row < len(order) and order[row] == side["row"]:
+                try:
+                    value[row] = bytes(side["value"]).decode("utf-8", "surrogatepass")
+                except (TypeError, ValueError) as error:
+                    self._note(f"{self.path}: a text is damaged: {error}")
+
+    def _own_attrs(self, number: int, order: NDArray[np.int64]) -> dict[int, Mapping[str, Any]]:
+        sides = self._side_rows(ATTRS, number)
+        if not len(sides):
+            return {}
+        each = [_json_object(text) for text in values_of(sides)]
+        runs = np.searchsorted(sides["row"], order, side="right") - 1
+        return {row: each[run] for row, run in enumerate(runs.tolist()) if run >= 0 and each[run]}
+
+    def _side_rows(self, path: str, number: int) -> NDArray[Any]:
+        """Return the rows of one of allogger's own tables that are about a series."""
+        file = self._open()
+        if path not in self._sides:
+            self._sides[path] = np.empty(0, SIDE_TABLES[path])
+            try:
+                if file.has(path):
+                    self._sides[path] = file.rows(path)[0][list(SIDE_TABLES[path].names or ())]
+            except (DamagedFile, KeyError, IndexError) as error:
+                self._note(f"{self.path}: {path!r} is damaged: {error}")
+        rows = self._sides[path]
+        mine: NDArray[Any] = rows[rows["series"] == number]
+        return mine
+
+
+def _id_of(entry: Mapping[str, Any]) -> SeriesId:
+    return SeriesId(str(entry["kind"]), str(entry["scope"]), str(entry["key"]))
+
+
+def _names_of(path: str, attributes: Mapping[str, Any]) -> tuple[SeriesId, str]:
+    """Return whose values a dataset holds, and the process: what it says itself, else what its path says."""
+    if {"kind", "key"} <= attributes.keys():
+        scope, key = split_full_key(str(attributes["key"]))
+        return SeriesId(str(attributes["kind"]), scope, key), str(attributes.get("process", MAIN_PROCESS))
+    kind, scope, key, process = split_hdf_path(path)
+    return SeriesId(kind, scope, key), process
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _items(value: NDArray[Any]) -> Iterable[Any]:
+    """Yield the values one by one, numbers as 0-d arrays, which keep their dtype."""
+    return value if value.dtype == object else (value[row, ...] for row in range(len(value)))
+
+
+def _uniform(value: NDArray[Any]) -> NDArray[Any]:
+    """Return *value* with its arrays stacked if they have one dtype and shape."""
+    first = value[0] if len(value) else None
+    if not isinstance(first, np.ndarray) or first.ndim >= 64:
+        return value
+    if not all(isinstance(v, np.ndarray) and v.dtype == first.dtype and v.shape == first.shape for v in value):
+        return value
+    # np.stack would make big-endian values native, and np.empty U1 out of U0.
+    out: NDArray[Any] = np.ndarray((len(value), *first.shape), first.dtype)
+    for row, one in enumerate(value):
+        out[row] = one
+    return out
