@@ -1,0 +1,162 @@
+"""Dispatch: how do values get from the intake to the outlets that keep them, and who waits when they cannot?"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from allogger.intake import Intake
+from allogger.lane import Lane, Outlet
+from allogger.record import Batch
+
+__all__ = ["Dispatch"]
+
+# A lane that waits for a network or a terminal must not hold up a flush of the files for longer.
+_PATIENCE_SECONDS = 5.0
+
+
+class Dispatch:
+    """The intake, the lanes of this process and the plans: which outlets get the values of a route.
+
+    The lane ``disk`` empties the intake and gives all outlets their values. *limit* gives the most bytes that may wait,
+    *drops* whether a log call that finds more drops its value instead of waiting.
+    """
+
+    def __init__(self, report: Callable[[str], None], limit: Callable[[], int], drops: Callable[[], bool]) -> None:
+        self.intake = Intake()
+        self._report, self._limit, self._drops = report, limit, drops
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all lanes, plans and values: those of a forked child's parent, or what was closed."""
+        self.intake.clear()
+        self.lanes: dict[str, Lane] = {}
+        self._plans: list[tuple[Outlet, ...]] = []
+        self._plan_of: dict[tuple[int, ...], int] = {}
+        self._is_full = False
+        self._room = threading.Condition(threading.Lock())
+
+    def plan(self, outlets: Sequence[Outlet]) -> int:
+        """Return the number that stands for these outlets; the caller holds a lock."""
+        which = tuple(sorted(map(id, outlets)))
+        if which not in self._plan_of:
+            self._plans.append(tuple(outlets))
+            self._plan_of[which] = len(self._plans) - 1
+        return self._plan_of[which]
+
+    def lane_of(self, outlet: Outlet) -> Lane:
+        """Return the running lane of an outlet's writer; made when it is the first there."""
+        name = outlet.writer.lane or outlet.name
+        for needed in ("disk", name):
+            if needed not in self.lanes:
+                self.lanes[needed] = Lane(needed, self._report, self.drain if needed == "disk" else None)
+            self.lanes[needed].start()
+        return self.lanes[name]
+
+    def call_disk(self, order: Callable[[], None]) -> None:
+        """Have something done between two batches, by the thread that counts the steps."""
+        disk = self.lanes.get("disk")
+        if disk is not None:
+            disk.call(order)
+
+    # -------------------------------------------------------------------------------------------------- in the disk
+    # lane
+
+    def drain(self) -> None:
+        """Hand everything in the buffer to the outlets."""
+        while (taken := self.intake.take()) is not None:
+            batch, row_plans, object_plans = taken
+            plans = sorted({*(np.unique(row_plans).tolist() if len(row_plans) else ()), *object_plans})
+            if len(plans) == 1:
+                for outlet in self._plans[plans[0]]:
+                    outlet.offer(batch)
+            else:
+                self._distribute(batch, row_plans, object_plans, plans)
+            for lane in list(self.lanes.values()):
+                if lane.name != "disk":
+                    lane.wake()
+        if self._is_full and self.intake.nbytes < self._limit() // 2:
+            with self._room:
+                self._is_full = False
+                self._room.notify_all()
+
+    def _distribute(self, batch: Batch, row_plans: Any, object_plans: list[int], plans: list[int]) -> None:
+        by_outlet: dict[int, tuple[Outlet, set[int]]] = {}
+        for plan in plans:
+            for outlet in self._plans[plan]:
+                by_outlet.setdefault(id(outlet), (outlet, set()))[1].add(plan)
+        for outlet, mine in by_outlet.values():
+            if len(mine) == len(plans):
+                outlet.offer(batch)
+                continue
+            part = batch.select(np.isin(row_plans, list(mine)), [plan in mine for plan in object_plans])
+            if len(part):
+                outlet.offer(part)
+
+    # --------------------------------------------------------------------------------------------------- back-pressure
+
+    def pressure(self) -> bool:
+        """Wake the lane because much is waiting; return whether it is so much that the gate has just been closed.
+
+        Then the caller sees to it that every log call asks `has_room` first.
+        """
+        disk = self.lanes.get("disk")
+        if disk is not None:
+            disk.wake()
+        if self._is_full or self.intake.nbytes < self._limit():
+            return False
+        self._is_full = True
+        return True
+
+    def has_room(self) -> bool:
+        """Return whether a value may be logged now, after waiting for the lane if need be."""
+        if not self._is_full:
+            return True
+        disk = self.lanes.get("disk")
+        if disk is None or disk.is_own_thread() or self._drops():
+            return False
+        while True:
+            disk.wake()
+            with self._room:
+                if self._room.wait_for(lambda: not self._is_full, timeout=0.1):
+                    return True
+
+    # -------------------------------------------------------------------------------------------------- flush and close
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Have everything written by all lanes; return whether it was done within *timeout* seconds."""
+        deadline = np.inf if timeout is None else time.monotonic() + timeout
+        disk = self.lanes.get("disk")
+        done = disk is None or disk.call(disk.flush, _left(deadline))
+        others = [(lane, lane.submit(lane.flush)) for lane in list(self.lanes.values()) if lane is not disk]
+        patience = min(deadline, time.monotonic() + _PATIENCE_SECONDS)
+        for lane, order in others:
+            done &= lane.wait(order, _left(patience))
+        return done
+
+    def close(self, outlets: Sequence[Outlet], timeout: float | None = None) -> list[str]:
+        """Finish *outlets*, all lanes side by side; return the names of those not done in *timeout* seconds."""
+        deadline = np.inf if timeout is None else time.monotonic() + timeout
+        late: list[str] = []
+        disk = self.lanes.get("disk")
+        if disk is not None and not disk.call(self.drain, _left(deadline)):
+            late.append("the buffer")
+        orders = [(lane, lane.submit(partial(lane.finish, outlets))) for lane in self.lanes.values()]
+        for lane, order in orders:
+            if not lane.wait(order, _left(deadline)):
+                late += [outlet.name for outlet in lane.outlets if not outlet.is_closed]
+        return late
+
+    def stop(self) -> None:
+        """Let all threads end when they have done what they were asked for."""
+        for lane in self.lanes.values():
+            lane.stop()
+
+
+def _left(deadline: float) -> float | None:
+    return None if np.isinf(deadline) else max(deadline - time.monotonic(), 0.0)

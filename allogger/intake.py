@@ -1,0 +1,226 @@
+"""Intake: how do log calls from any thread become batches with steps, at the price of one atomic append?
+
+A number is packed into a slot of 20 bytes and appended to one bytearray; ``bytearray.extend`` is one operation of the
+interpreter, so no lock is needed, in threads and in signal handlers alike. The order of the slots is that of the
+values: steps are counted when the lane takes them out, before any output sees them.
+
+A slot is ``id u32, time f64, bits i64``. The id is ``route * 4 + code``; code 3 says that the bits are the number of an
+object (an array, a text) waiting in a dict. With the top bit set, the slot holds the explicit step of the slot after
+it, which was appended in the same operation.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from allogger.record import BOOL, FLOAT, INT, Batch, Payload, Record, Series
+
+__all__ = ["OBJECT", "Intake", "Taken"]
+
+OBJECT: Final = 3
+STEP_FLAG: Final = 0x8000_0000
+SLOT_BYTES: Final = 20
+_SLOT = np.dtype([("id", "<u4"), ("time", "<f8"), ("bits", "<i8")])
+
+#: Packs ``(id, time, value)``; the second packs ``(id | STEP_FLAG, 0.0, step, id, time, value)``.
+PACK: Final = {FLOAT: struct.Struct("<Idd").pack, INT: struct.Struct("<Idq").pack, BOOL: struct.Struct("<Idq").pack}
+PACK_STEP: Final = {
+    FLOAT: struct.Struct("<IdqIdd").pack,
+    INT: struct.Struct("<IdqIdq").pack,
+    BOOL: struct.Struct("<IdqIdq").pack,
+}
+
+MAX_STEP: Final = 2**63 - 1
+
+
+class Taken(NamedTuple):
+    """Values taken out of the buffer: a batch, and for each row and each object the number of its plan."""
+
+    batch: Batch
+    row_plans: np.ndarray[Any, np.dtype[np.int64]]
+    object_plans: list[int]
+
+
+class Intake:
+    """The buffer, and the tables that say what a slot means. A *plan* is a number for a set of outputs."""
+
+    def __init__(self) -> None:
+        # The log calls hold on to this very object; it is emptied, never replaced.
+        self.buffer = bytearray()
+        self.objects: dict[int, tuple[str, Payload, Mapping[str, Any]]] = {}
+        self.object_bytes = 0
+        self._counter = itertools.count()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all values, routes, series and counters."""
+        self.buffer.clear()
+        self.objects.clear()
+        self.object_bytes = 0
+        self.series: list[Series] = []
+        self._route_series: list[int] = []
+        self._route_plan: list[int] = []
+        self._tables: tuple[Any, Any] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        self.next_step = np.zeros(64, np.int64)
+
+    # ------------------------------------------------------------------------------------------ in the threads that log
+
+    def add_series(self, scope: str, key: str, next_step: int) -> Series:
+        """Return a new series whose automatic steps begin with *next_step*; the caller holds a lock."""
+        series = Series(len(self.series), scope, key)
+        if series.index >= len(self.next_step):
+            self.next_step = np.concatenate([self.next_step, np.zeros_like(self.next_step)])
+        self.next_step[series.index] = next_step
+        self.series.append(series)
+        return series
+
+    def add_route(self, series: Series, plan: int) -> int:
+        """Return the id for slots of values of *series* that go to the outputs of *plan*; the caller holds a lock."""
+        self._route_plan.append(plan)
+        self._route_series.append(series.index)
+        return (len(self._route_series) - 1) * 4
+
+    def put_object(
+        self,
+        buffer: bytearray,
+        route: int,
+        time: float,
+        step: int | None,
+        kind: str,
+        payload: Payload,
+        attrs: Mapping[str, Any],
+    ) -> None:
+        """Append a value that is no plain number to *buffer*: ours, or one that is handed on later."""
+        number = next(self._counter)
+        self.objects[number] = (kind, payload, attrs)
+        self.object_bytes += _size(payload)
+        if step is None:
+            buffer.extend(PACK[INT](route + OBJECT, time, number))
+        else:
+            buffer.extend(PACK_STEP[INT]((route + OBJECT) | STEP_FLAG, 0.0, step, route + OBJECT, time, number))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the waiting values take, in bytes."""
+        return len(self.buffer) + self.object_bytes
+
+    # ---------------------------------------------------------------------------------------------- in the lane's
+    # thread
+
+    def take(self, limit: int = 1 << 20) -> Taken | None:
+        """Take about *limit* bytes of slots out of the buffer; None if it is empty. One thread at a time."""
+        buffer = self.buffer
+        size = min(len(buffer), limit - limit % SLOT_BYTES)
+        if not size:
+            return None
+        if size < len(buffer) and buffer[size - SLOT_BYTES + 3] & 0x80:
+            size += SLOT_BYTES  # a step and its value stay together
+        slots = np.frombuffer(bytes(buffer[:size]), _SLOT)
+        del buffer[:size]
+        ids = slots["id"]
+        times = slots["time"]
+        bits = slots["bits"]
+        steps: np.ndarray[Any, Any] | None = None
+        is_step = (ids & STEP_FLAG) != 0
+        if is_step.any():
+            rows = np.flatnonzero(~is_step)
+            is_given = np.zeros(len(rows), bool)
+            is_given[rows > 0] = is_step[rows[rows > 0] - 1]
+            steps = np.where(is_given, bits[rows - 1], 0)
+            ids, times, bits = ids[rows], times[rows], bits[rows]
+        else:
+            is_given = np.zeros(0, bool)
+        routes = (ids >> 2).astype(np.intp)
+        if len(self._tables[0]) != len(self._route_series):
+            self._tables = np.array(self._route_series, np.int64), np.array(self._route_plan, np.int64)
+        series = self._tables[0][routes]
+        step = self._count(series) if steps is None else self._count_given(series, is_given, steps)
+        return self._split(ids & 3, series, self._tables[1][routes], step, times, bits)
+
+    def _count(self, series: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the automatic steps of rows of these series, and move the counters on."""
+        n = len(series)
+        first = int(series[0])
+        if (series == first).all():
+            begin = int(self.next_step[first])
+            self.next_step[first] += n
+            return np.arange(begin, begin + n)
+        order = np.argsort(series, kind="stable")
+        ordered = series[order]
+        is_start = np.empty(n, bool)
+        is_start[0] = True
+        np.not_equal(ordered[1:], ordered[:-1], out=is_start[1:])
+        starts = np.flatnonzero(is_start)
+        counts = np.diff(starts, append=n)
+        present = ordered[starts]
+        step = np.empty(n, np.int64)
+        step[order] = np.arange(n) - np.repeat(starts - self.next_step[present], counts)
+        self.next_step[present] += counts
+        return step
+
+    def _count_given(
+        self, series: np.ndarray[Any, Any], is_given: np.ndarray[Any, Any], steps: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """The same where some rows have steps of their own, which move the counter on: to the highest plus one."""
+        step = steps.astype(np.int64)
+        for index in np.unique(series).tolist():
+            mine = np.flatnonzero(series == index)
+            given = is_given[mine]
+            upcoming = int(self.next_step[index])
+            if given.all():
+                upcoming = max(upcoming, _after(int(step[mine].max())))
+            elif not given.any():
+                step[mine] = upcoming + np.arange(len(mine))
+                upcoming += len(mine)
+            else:
+                for row, own in zip(mine.tolist(), given.tolist(), strict=True):
+                    if own:
+                        upcoming = max(upcoming, _after(int(step[row])))
+                    else:
+                        step[row] = upcoming
+                        upcoming = _after(upcoming)
+            self.next_step[index] = upcoming
+        return step
+
+    def _split(self, code: Any, series: Any, plans: Any, step: Any, times: Any, bits: Any) -> Taken:
+        """Return the numbers in columns and the rest as records."""
+        is_number = code != OBJECT
+        objects: list[Record] = []
+        at: list[int] = []
+        object_plans: list[int] = []
+        if not is_number.all():
+            before = np.cumsum(is_number)
+            for row in np.flatnonzero(~is_number).tolist():
+                kind, payload, attrs = self.objects.pop(int(bits[row]))
+                self.object_bytes -= _size(payload)
+                name = self.series[int(series[row])]
+                objects.append(Record(name, kind, int(step[row]), float(times[row]), payload, attrs))
+                at.append(int(before[row]))
+                object_plans.append(int(plans[row]))
+            code, series, plans, step, times, bits = (
+                column[is_number] for column in (code, series, plans, step, times, bits)
+            )
+        batch = Batch(
+            self.series,
+            series.astype(np.uint32),
+            code.astype(np.uint8),
+            np.ascontiguousarray(step),
+            np.ascontiguousarray(times),
+            np.ascontiguousarray(bits),
+            tuple(objects),
+            tuple(at),
+        )
+        return Taken(batch, plans, object_plans)
+
+
+def _after(step: int) -> int:
+    return min(step, MAX_STEP - 1) + 1
+
+
+def _size(payload: Payload) -> int:
+    return 200 + (len(payload) * 4 if isinstance(payload, str) else payload.nbytes)

@@ -1,0 +1,571 @@
+"""Logger: how does a value leave the user's code?"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import operator
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from allogger import messages
+from allogger.errors import ConfigError, UnknownName
+from allogger.intake import PACK, PACK_STEP, STEP_FLAG
+from allogger.kind import kind_of
+from allogger.manager import Manager, NotTaken, Overrides, manager
+from allogger.plain import Approximate, Unstorable, leaves, plain
+from allogger.record import BOOL, FLOAT, INT, normal_scope
+from allogger.registry import kinds, writers
+from allogger.settings import Settings, output_of
+from allogger.sources import environment, is_enabled, parse_file, split
+
+__all__ = ["Logger", "basic_configure", "close", "flush", "get_logger", "get_root", "run"]
+
+# When this much waits, a log call wakes the lane.
+_WAKE_BYTES = 1 << 20
+# Types whose values struct packs exactly as they are.
+_CODES: dict[type, int] = {
+    float: FLOAT,
+    int: INT,
+    bool: BOOL,
+    np.float64: FLOAT,
+    np.float32: FLOAT,
+    np.float16: FLOAT,
+    **{getattr(np, f"{sign}int{bits}"): INT for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+
+LogCall = Callable[..., None]
+
+
+class Logger:
+    """A named source of values; made by `get_logger`, never directly. The same scope is always the same object."""
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+        # Key -> id of the slots of its numbers; None: no output keeps it. Emptied whenever a decision may have changed.
+        self._slots: dict[Any, int | None] = {}
+        self._routes: dict[tuple[str, str, Overrides], int | None] = {}
+        self._held = bytearray()
+        # An attribute of the instance: a closure finds what it needs without looking anything up.
+        self.__dict__["log"] = _make_log(self)
+
+    # ------------------------------------------------------------------------------------------------------ log a value
+
+    def log(
+        self,
+        value: Any,
+        key: str,
+        step: int | None = None,
+        *,
+        data_type: str | None = None,
+        batch_idx: int | None = None,
+        **to: bool | None,
+    ) -> None:
+        """Log *value* under *key*. Never raises; what cannot be stored is counted and reported once per key.
+
+        *value*: a number, text, array, tensor, list, or dict of these; it is copied. *step*: an int64; counted from 1
+        when not given. *data_type*: a kind (``"scalar"``, ``"array"``, ``"histogram"``, ``"image"``, ``"text"``)
+        instead of the inferred one. *batch_idx*: the batch within the epoch, for ``log_freq``. ``to_<output>=True`` or
+        ``False`` switches an output on or off for this call.
+        """
+        self._log_slowly(value, key, step, data_type, batch_idx, to)
+
+    def _log_slowly(
+        self, value: Any, key: Any, step: Any, data_type: str | None, batch_idx: Any, to: Mapping[str, bool | None]
+    ) -> None:
+        """Everything that the closure of `_make_log` leaves to others: first calls, steps, kinds, odd values."""
+        now = time.time()
+        name = "?"
+        try:
+            name = key if type(key) is str else self._name_of(key)
+            if not manager.is_ready():
+                if manager.enabled:
+                    manager.accounts.not_configured(self._scope, name, manager.was_closed)
+                return
+            if not self._is_due(batch_idx):
+                return
+            overrides = self._overrides(name, to)
+            if not (_is_tree(value, data_type) or self._keeps(name, overrides)):
+                return
+            if not manager.dispatch.has_room():
+                manager.accounts.not_stored(self._scope, name, "the buffer is full and when_full='drop'")
+                return
+            self._put(value, name, self._step(name, step), data_type, overrides, now, to, batch_idx)
+        except (Unstorable, NotTaken) as error:
+            manager.accounts.not_stored(self._scope, name, str(error))
+        except Exception as error:
+            manager.accounts.not_stored(self._scope, name, f"{type(error).__name__}: {error}")
+
+    def _put(
+        self,
+        value: Any,
+        key: str,
+        step: int | None,
+        data_type: str | None,
+        overrides: Overrides,
+        now: float,
+        to: Mapping[str, bool | None],
+        batch_idx: Any,
+    ) -> None:
+        if _is_tree(value, data_type):
+            for leaf_key, leaf in leaves(value, key):
+                self._log_slowly(leaf, leaf_key, step, None, batch_idx, to)
+            return
+        if data_type is not None and data_type not in ("scalar", "scalars"):
+            kind = manager.kind(data_type)
+            self._put_object(key, step, kind.name, kind.encode(value), overrides, now)
+            return
+        try:
+            found = plain(value)
+        except Unstorable:
+            # A plug-in may know it.
+            found = value
+            if data_type is not None or len(manager.all_kinds()) == len(kinds.builtin):
+                raise
+        if type(found) is Approximate:
+            manager.accounts.note(self._scope, key, found.note)
+            found = float(found)
+        code = _CODES.get(type(found))
+        if code is None:
+            kind = manager.kind("scalar") if data_type is not None else kind_of(found, manager.all_kinds())
+            self._put_object(key, step, kind.name, kind.encode(found), overrides, now)
+            return
+        slot = self._route(key, "scalar", overrides)
+        if slot is None:
+            return
+        buffer = self._buffer()
+        if step is None:
+            buffer.extend(PACK[code](slot + code, now, found))
+        else:
+            buffer.extend(PACK_STEP[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, now, found))
+        if buffer is not self._held and not overrides:
+            self._slots[key] = slot
+        self._watch()
+
+    def _put_object(
+        self,
+        key: str,
+        step: int | None,
+        kind: str,
+        encoded: tuple[Any, Mapping[str, Any]],
+        overrides: Overrides,
+        now: float,
+    ) -> None:
+        slot = self._route(key, kind, overrides)
+        if slot is not None:
+            manager.intake.put_object(self._buffer(), slot, now, step, kind, *encoded)
+            self._watch()
+
+    def _watch(self) -> None:
+        if manager.intake.nbytes > _WAKE_BYTES:
+            manager.pressure()
+
+    def _buffer(self) -> bytearray:
+        return self._held if self.settings.manual_flush else manager.intake.buffer
+
+    def _route(self, key: str, kind: str, overrides: Overrides) -> int | None:
+        which = (key, kind, overrides)
+        if which not in self._routes:
+            self._routes[which] = manager.route(self._scope, key, kind, overrides)
+        return self._routes[which]
+
+    def _keeps(self, key: str, overrides: Overrides) -> bool:
+        which = (key, "", overrides)
+        if which not in self._routes:
+            self._routes[which] = 1 if manager.keeps(self._scope, key, overrides) else None
+            if not overrides and self._routes[which] is None:
+                self._slots[key] = None
+        return self._routes[which] is not None
+
+    def _name_of(self, key: Any) -> str:
+        name = str(key)
+        if not isinstance(key, str):
+            manager.accounts.note(self._scope, name, f"a key is a str; this one was given as {type(key).__name__}")
+        return "".join(name)
+
+    def _is_due(self, batch_idx: Any) -> bool:
+        every = self.settings.log_freq
+        if batch_idx is None or every == 1:
+            return True
+        return every != 0 and operator.index(batch_idx) % cast(int, every) == 0
+
+    def _overrides(self, key: str, to: Mapping[str, bool | None]) -> Overrides:
+        if not to:
+            return ()
+        found: dict[str, bool] = {}
+        for name, wanted in to.items():
+            output = output_of(name.removeprefix("to_"))
+            if not name.startswith("to_") or output not in writers:
+                known = [f"to_{known}" for known in writers.names()]
+                manager.accounts.note(self._scope, key, f"{UnknownName.of('argument of log', name, known)}; ignored")
+            elif wanted is not None:
+                found[output] = bool(wanted)
+        return tuple(sorted(found.items()))
+
+    def _step(self, key: str, step: Any) -> int | None:
+        if step is None:
+            return None
+        try:
+            number = int(step) if isinstance(step, float) and step.is_integer() else operator.index(plain_index(step))
+        except Exception:
+            manager.accounts.note(self._scope, key, f"a step is an int, not {step!r:.80}; steps are counted instead")
+            return None
+        if not _MIN_INT64 <= number <= _MAX_INT64:
+            manager.accounts.note(
+                self._scope, key, f"the step {number!r:.80} is beyond int64; steps are counted instead"
+            )
+            return None
+        return number
+
+    # ---------------------------------------------------------------------------------------------------- what holds
+    # here
+
+    @property
+    def settings(self) -> Settings:
+        """What holds for this scope: its own settings laid over those of the scopes above."""
+        return manager.effective(self._scope)
+
+    @property
+    def scope(self) -> str:
+        """The full name, starting with ``root``."""
+        return self._scope
+
+    @property
+    def logdir(self) -> Path | None:
+        """The folder of the run that this scope logs to."""
+        return manager.logdir(self._scope)
+
+    @property
+    def parent(self) -> Logger | None:
+        """The nearest logger above that exists; None for the root."""
+        above = self._scope
+        while above != "root":
+            above = above.rpartition(".")[0]
+            if above in manager.loggers or above == "root":
+                return get_logger(above)
+        return None
+
+    @property
+    def default_outputs(self) -> list[str]:
+        """The names of the outputs that a call without ``to_<output>`` goes to."""
+        return list(cast("tuple[str, ...]", self.settings.default_outputs))
+
+    def isEnabledFor(self, key: str) -> bool:  # as the standard logging has it
+        """Return whether any output keeps *key*, so that costly values need not be computed."""
+        return manager.keeps(self._scope, key)
+
+    def flush(self, children: bool = False) -> None:
+        """Hand on what ``manual_flush`` has held back, of the scopes below too with *children*, and flush to disk."""
+        for scope, logger in list(manager.loggers.items()):
+            if logger is self or (children and scope.startswith(self._scope + ".")):
+                logger._hand_on()
+        manager.flush()
+
+    # -----------------------------------------------------------------------------------------------------------
+    # counters
+
+    @property
+    def manager(self) -> Manager:
+        """The state of the library in this process."""
+        return manager
+
+    @property
+    def step_per_key(self) -> MutableMapping[tuple[str, str], int]:
+        """The next automatic step by ``(scope-process, key)``, such as ``("root.main-MainProcess", "loss")``."""
+        return StepPerKey()
+
+    @step_per_key.setter
+    def step_per_key(self, steps: Mapping[tuple[str, str], int]) -> None:
+        manager.set_counters({(str(who), str(key)): operator.index(step) for (who, key), step in dict(steps).items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the step counters of this scope and all below, for a checkpoint; JSON can hold it."""
+        steps: dict[str, dict[str, int]] = {}
+        for (who, key), step in manager.counters().items():
+            scope = who.rpartition("-")[0]
+            if scope == self._scope or scope.startswith(self._scope + "."):
+                steps.setdefault(who, {})[key] = step
+        return {"step_per_key": steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the step counters of `state_dict`; raises `ConfigError` for anything else."""
+        try:
+            steps = {
+                (who, key): operator.index(n) for who, of in state["step_per_key"].items() for key, n in of.items()
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"this is no state that state_dict() returned: {state!r:.200}") from error
+        manager.set_counters(steps)
+
+    # ---------------------------------------------------------------------------------------------------------------
+    # text
+
+    def debug(self, message: object, *args: object, to_stdout: bool = False) -> None:
+        """Write a text message of level DEBUG to the text log, and to the console with *to_stdout*."""
+        self._say(logging.DEBUG, message, args, to_stdout)
+
+    def info(self, message: object, *args: object, to_stdout: bool = False) -> None:
+        """Write a text message of level INFO, see `debug`."""
+        self._say(logging.INFO, message, args, to_stdout)
+
+    def warning(self, message: object, *args: object, to_stdout: bool = False) -> None:
+        """Write a text message of level WARNING, see `debug`."""
+        self._say(logging.WARNING, message, args, to_stdout)
+
+    def error(self, message: object, *args: object, to_stdout: bool = False) -> None:
+        """Write a text message of level ERROR, see `debug`."""
+        self._say(logging.ERROR, message, args, to_stdout)
+
+    def critical(self, message: object, *args: object, to_stdout: bool = False) -> None:
+        """Write a text message of level CRITICAL, see `debug`."""
+        self._say(logging.CRITICAL, message, args, to_stdout)
+
+    def exception(self, message: object, *args: object, to_stdout: bool = False) -> None:
+        """Write a text message of level ERROR with the traceback of the exception being handled, see `debug`."""
+        self._say(logging.ERROR, message, args, to_stdout, exc_info=True)
+
+    def _say(
+        self, level: int, message: object, args: tuple[object, ...], to_stdout: bool, exc_info: bool = False
+    ) -> None:
+        manager.is_ready()
+        if not manager.enabled:
+            return
+        messages.emit(
+            self._scope,
+            level,
+            message,
+            args,
+            to_stdout=to_stdout,
+            exc_info=exc_info,
+            path=manager.log_path(self._scope),
+            params=cast("Mapping[str, Any]", self.settings.basic_logging_params),
+            stacklevel=3,
+        )
+
+    # ------------------------------------------------------------------------------------------------- for the manager
+
+    def _bind(self, hand_on: bool = True) -> None:
+        """Forget all decisions; they are made again at the next call of each key."""
+        if hand_on:
+            if self._held and not self.settings.manual_flush:
+                self._hand_on()
+        else:
+            self._held.clear()
+        self._slots.clear()
+        self._routes.clear()
+
+    def _hand_on(self) -> None:
+        held, size = self._held, len(self._held)
+        manager.intake.buffer.extend(held[:size])
+        del held[:size]
+
+    def __reduce__(self) -> tuple[Callable[[str], Logger], tuple[str]]:
+        return get_logger, (self._scope,)
+
+    def __repr__(self) -> str:
+        return f"<Logger {self._scope!r} logdir={str(self.logdir) if self.logdir else None!r}>"
+
+
+def _is_tree(value: Any, data_type: str | None) -> bool:
+    """Return whether *value* is one series per leaf. Asks its type only: a dropped call never touches the value."""
+    return data_type in (None, "scalars") and issubclass(type(value), Mapping)
+
+
+def plain_index(step: Any) -> Any:
+    """Return a step that came as a 0-d array or tensor as an int."""
+    return step if hasattr(type(step), "__index__") and not hasattr(step, "shape") else plain(step)
+
+
+def _make_log(logger: Logger) -> LogCall:
+    """Return the hot path of one logger: a dictionary hit, a pack, one atomic append."""
+    slots = logger._slots
+    slowly = logger._log_slowly
+    buffer = manager.intake.buffer
+    extend = buffer.extend
+    pressure = manager.pressure
+    now = time.time
+    pack_float, pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
+    packs, pack_steps, codes = PACK, PACK_STEP, _CODES
+
+    def log(
+        value: Any,
+        key: str,
+        step: int | None = None,
+        *,
+        data_type: str | None = None,
+        batch_idx: int | None = None,
+        **to: bool | None,
+    ) -> None:
+        if to or data_type is not None or batch_idx is not None:
+            return slowly(value, key, step, data_type, batch_idx, to)
+        try:
+            slot = slots[key]
+            if slot is None:
+                return None
+            if step is None:
+                if type(value) is float:
+                    extend(pack_float(slot, now(), value))
+                else:
+                    code = codes[type(value)]
+                    extend(packs[code](slot + code, now(), value))
+            elif type(value) is float:
+                extend(pack_step_float(slot | STEP_FLAG, 0.0, step, slot, now(), value))
+            else:
+                code = codes[type(value)]
+                extend(pack_steps[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, now(), value))
+        except Exception:
+            return slowly(value, key, step, data_type, batch_idx, to)
+        if len(buffer) > _WAKE_BYTES:
+            pressure()
+        return None
+
+    log.__doc__ = Logger.log.__doc__
+    log.__qualname__ = "Logger.log"
+    return log
+
+
+class StepPerKey(MutableMapping[tuple[str, str], int]):
+    """A live view of the step counters, see `Logger.step_per_key`; reading it waits for the lane."""
+
+    def __getitem__(self, name: tuple[str, str]) -> int:
+        return manager.counters()[name]
+
+    def __setitem__(self, name: tuple[str, str], step: int) -> None:
+        manager.set_counters({name: operator.index(step)})
+
+    def __delitem__(self, name: tuple[str, str]) -> None:
+        raise TypeError("a step counter cannot be removed; assign the next step instead")
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(manager.counters())
+
+    def __len__(self) -> int:
+        return len(manager.counters())
+
+    def __repr__(self) -> str:
+        return repr(manager.counters())
+
+
+# -------------------------------------------------------------------------------------------------------------
+# functions
+
+
+def get_logger(scope: str = "root", **settings: Any) -> Logger:
+    """Return the logger of *scope*; the same scope gives the same object, and ``"main"`` is ``"root.main"``.
+
+    *settings* are given to the scope, over those that it has; raises `ConfigError` if one is impossible.
+
+    >>> import allogger
+    >>> allogger.get_logger("agent.critic") is allogger.get_logger("root.agent.critic")
+    True
+    """
+    if not isinstance(scope, str):
+        raise ConfigError(f"a scope is a str such as 'agent.critic', not {scope!r}")
+    name = normal_scope(scope)
+    with manager.lock:
+        logger = manager.loggers.get(name)
+        if logger is None:
+            logger = manager.loggers[name] = Logger(name)
+        if settings:
+            manager.configure(name, settings)
+    return logger
+
+
+def get_root() -> Logger:
+    """Return the root logger."""
+    return get_logger("root")
+
+
+def basic_configure(
+    logdir: str | os.PathLike[str] | None = None,
+    default_outputs: list[str] | tuple[str, ...] | None = None,
+    *,
+    enable: bool = True,
+    **settings: Any,
+) -> Logger:
+    """Configure the root logger, from which all scopes inherit, and return it.
+
+    *logdir* is the folder of the run, *default_outputs* are names of outputs (``["hdf"]`` if not given), *settings* as
+    listed in the README; ``enable=False`` makes the whole library do nothing. What is not given comes from the
+    environment (``ALLOGGER_LOGDIR``, ``ALLOGGER_OUTPUTS``, ``ALLOGGER_FILTER``, ``ALLOGGER_ENABLE``), then from the
+    file that ``ALLOGGER_CONFIG`` names. May be called again: what is not given then has its default again.
+
+    Raises `ConfigError` for a setting that cannot work, `MissingDependency` for an output whose library is missing.
+    """
+    given = dict(settings)
+    if logdir is not None:
+        given["logdir"] = logdir
+    if default_outputs is not None:
+        given["default_outputs"] = default_outputs
+    return configure(given, enable=enable)
+
+
+def configure(
+    given: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
+    *,
+    enable: bool = True,
+) -> Logger:
+    """Configure the root from what the caller gave, the environment and the mapping *config*, in this precedence."""
+    root = get_root()
+    if config is None:
+        path = os.environ.get("ALLOGGER_CONFIG")
+        config = parse_file(path) if path else {}
+    from_config, scopes = split(config)
+    enable = is_enabled(enable and from_config.pop("enable", True) is not False)
+    names = writers.names
+    merged = Settings.of(given, names)
+    merged = merged.over(Settings.of(environment(names()), names).over(Settings.of(from_config, names)))
+    checked = {scope: Settings.of(of_scope, names) for scope, of_scope in scopes.items()}
+    with manager.lock:
+        manager.enabled = True
+        if not enable:
+            manager.disable()
+            return root
+        manager.apply("root", merged, replace=True)
+        for scope, of_scope in checked.items():
+            get_logger(scope)
+            manager.apply(scope, of_scope, replace=True)
+    return root
+
+
+def flush() -> None:
+    """Return when everything that was logged so far is on disk, where it outlives even ``kill -9``.
+
+    With ``strict`` it raises `WriteFailed` if an output could not store something.
+    """
+    manager.flush()
+
+
+def close(timeout: float | None = None) -> None:
+    """Flush, finish all files and release everything; may be called twice, and from any process.
+
+    Returns after *timeout* seconds even if an output hangs; what it has written then stays as it is. With ``strict`` it
+    raises `WriteFailed` if something could not be stored.
+    """
+    manager.close(timeout)
+
+
+@contextlib.contextmanager
+def run(
+    logdir: str | os.PathLike[str], default_outputs: list[str] | tuple[str, ...] | None = None, **settings: Any
+) -> Iterator[Logger]:
+    """Configure the root for the length of a ``with`` block, and close everything at its end.
+
+    >>> import allogger
+    >>> with allogger.run("runs/doctest") as logger:
+    ...     logger.log(0.5, "loss")
+    >>> allogger.open_run("runs/doctest")["root/loss"].value
+    array([0.5])
+    """
+    logger = basic_configure(logdir, default_outputs, **settings)
+    try:
+        yield logger
+    finally:
+        close()

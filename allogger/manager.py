@@ -1,0 +1,552 @@
+"""Manager: which loggers, settings and runs does this process have, and where does each key go?
+
+The only mutable global of the library is `manager`. Settings belong to names of scopes, so it does not matter whether a
+scope was made before or after those above it. A *route* is the decision for one scope, key and kind: which outputs keep
+it. Routes are made once, under a lock, and forgotten whenever a setting changes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from allogger import messages, processes
+from allogger.accounts import Accounts
+from allogger.dispatch import Dispatch
+from allogger.errors import ConfigError, UnknownName, WriteFailed
+from allogger.kind import Kind
+from allogger.lane import Outlet
+from allogger.record import MAIN_PROCESS, Series, normal_scope
+from allogger.registry import kinds, parameters, writers
+from allogger.rundir import EVENTS, IMAGE, JOURNAL, Shard, new_shard, prepare, record_attempt, shard_names
+from allogger.settings import COMMON_PARAMS, DEFAULTS, ROOT_ONLY, Filter, Settings, flush_seconds_of, scopes_above
+from allogger.shards import last_steps
+from allogger.writer import Writer
+
+if TYPE_CHECKING:
+    from allogger.logger import Logger
+
+__all__ = ["Manager", "NotTaken", "Overrides", "manager"]
+
+# How long the end of a program waits for outputs: a disk that hangs must not keep it for ever.
+EXIT_SECONDS = 60.0
+_WARNING = 30
+
+#: The outputs that one log call switches on or off.
+Overrides = tuple[tuple[str, bool], ...]
+
+
+class NotTaken(Exception):
+    """A value that was to be kept and that no output can take; the message says why."""
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A logdir in use by this process: *attempt* names the start of the program, *shard* what this process writes.
+
+    *ends* are the last steps that earlier attempts recorded, read when they are first asked for.
+    """
+
+    logdir: Path
+    attempt: str
+    is_continued: bool
+    shard: Shard | None = None
+    outlets: dict[str, Outlet] = field(default_factory=dict)
+    ends: dict[tuple[str, str], int] | None = None
+
+
+class Manager:
+    """The state of the library in one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.loggers: dict[str, Logger] = {}
+        self.accounts = Accounts(self.report)
+        self.dispatch = Dispatch(self.report, self._buffer_limit, lambda: self.effective("root").when_full == "drop")
+        self.intake = self.dispatch.intake
+        self._kinds: dict[str, Kind] = {}
+        self.was_closed = False
+        self._has_adopted = False
+        self._sees_its_end = False
+        self._forked: str | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.enabled = True
+        self.settings: dict[str, Settings] = {}
+        self._effective: dict[str, Settings] = {}
+        self._filters: dict[tuple[Any, ...], Filter] = {}
+        # The logdir that was asked for -> the one in use, which `unique` may have chosen.
+        self._chosen: dict[Path, Path] = {}
+        self.runs: dict[Path | None, OpenRun] = {}
+        self._series: dict[tuple[Path | None, str, str], Series] = {}
+        self._presets: dict[tuple[str, str], int] = {}
+        self.dispatch.clear()
+
+    def _buffer_limit(self) -> int:
+        return cast(int, self.effective("root").max_buffer_bytes)
+
+    # ------------------------------------------------------------------------------------------------------- configure
+
+    def configure(self, scope: str, given: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Give *scope* settings by their public names; raises `ConfigError` and changes nothing if one is impossible.
+
+        With *replace* they take the place of those that the scope had, else they are laid over them.
+        """
+        self.apply(scope, Settings.of(given, writers.names), replace=replace)
+
+    def apply(self, scope: str, settings: Settings, *, replace: bool = False) -> None:
+        """Give *scope* checked settings, see `configure`."""
+        scope = normal_scope(scope)
+        if scope != "root":
+            for name in ROOT_ONLY:
+                if getattr(settings, name) is not getattr(Settings(), name):
+                    raise ConfigError(f"{name} holds for the whole process; give it to basic_configure")
+        if isinstance(settings.basic_logging_params, Mapping):
+            messages.check_params(settings.basic_logging_params)
+        _check_writer_params(settings)
+        with self.lock:
+            self._adopt()
+            before = dict(self.settings)
+            self.settings[scope] = settings if replace else settings.over(before.get(scope, Settings()))
+            self._effective.clear()
+            try:
+                for known in {*self.settings, *self.loggers}:
+                    self._try_writers(known)
+                self._open_run(scope)
+            except BaseException:
+                self.settings = before
+                self._effective.clear()
+                raise
+            self.was_closed = False
+            self._changed()
+            self._publish()
+
+    def _try_writers(self, scope: str) -> None:
+        """Make the writers of a scope once, so that a missing library or a bad parameter is found now."""
+        settings = self.effective(scope)
+        for output in _outputs_of(settings):
+            _make_writer(output, settings, Shard(Path(), "trial"))
+
+    def _open_run(self, scope: str) -> None:
+        settings = self.effective(scope)
+        wanted = settings.logdir
+        if not self.enabled or not isinstance(wanted, Path):
+            return
+        policy = str(settings.default_path_exists)
+        number = processes.rank(settings.rank)
+        if wanted in self._chosen:
+            # Configured again. A spawned child that runs the main module again must not clear what its parent made.
+            if policy != "clear" or processes.is_child() or self.settings[scope].logdir != wanted:
+                return
+            self._close_run(self.runs.pop(self._chosen.pop(wanted)))
+        if number and policy == "unique":
+            raise ConfigError("default_path_exists='unique' cannot agree between ranks: choose the logdir in rank 0")
+        actual = prepare(wanted, "continue" if number else policy)
+        events = actual / EVENTS
+        is_continued = any(shard_names(events, JOURNAL)) or any(shard_names(events, IMAGE))
+        shard = new_shard(actual, self.process_label(settings))
+        self.runs[actual] = OpenRun(actual, shard.attempt, is_continued, shard)
+        self._chosen[wanted] = actual
+        if not number:
+            record_attempt(actual, shard, {})
+
+    def _changed(self) -> None:
+        """Forget every decision that settings had a part in, and close the runs that no scope uses any more."""
+        self._effective.clear()
+        for logger in self.loggers.values():
+            logger._bind()
+        in_use = {None, *(self.logdir(scope) for scope in {*self.settings, *self.loggers, "root"})}
+        for logdir in self.runs.keys() - in_use:
+            self._chosen = {wanted: actual for wanted, actual in self._chosen.items() if actual != logdir}
+            self._close_run(self.runs.pop(logdir))
+        for run in self.runs.values():
+            for outlet in run.outlets.values():
+                waits = (flush_seconds_of(outlet.name, self.effective(scope)) for scope in {"root", *self.loggers})
+                outlet.flush_seconds = min(waits)
+                self.dispatch.lane_of(outlet).hurry(outlet.flush_seconds)
+
+    def disable(self) -> None:
+        """Make the whole library do nothing from now on."""
+        self.close()
+        with self.lock:
+            self.enabled = False
+            for logger in self.loggers.values():
+                logger._bind()
+            self._publish()
+
+    # ----------------------------------------------------------------------------------------------------- what holds
+
+    def effective(self, scope: str) -> Settings:
+        """Return what holds for *scope*: each setting from the nearest scope above that sets it."""
+        found = self._effective.get(scope)
+        if found is None:
+            found = DEFAULTS
+            for name in scopes_above(scope):
+                if name in self.settings:
+                    found = self.settings[name].over(found)
+            self._effective[scope] = found
+        return found
+
+    def logdir(self, scope: str) -> Path | None:
+        """Return the logdir of *scope* as it is in use: ``unique`` may have chosen another than was asked for."""
+        wanted = self.effective(scope).logdir
+        return self._chosen.get(wanted, wanted) if isinstance(wanted, Path) else None
+
+    def is_ready(self) -> bool:
+        """Return whether values have somewhere to go; a spawned child first takes over what its parent configured."""
+        if not self.settings and not self._has_adopted:
+            with self.lock:
+                self._adopt()
+        return bool(self.settings)
+
+    def process_label(self, settings: Settings) -> str:
+        """Return the name of this process in the files, see `allogger.processes.label`."""
+        return processes.label(settings.rank, self._forked)
+
+    def is_main_process(self) -> bool:
+        """Return whether this process was started by a person or a launcher, not by another Python process."""
+        return processes.name() == MAIN_PROCESS and not self._forked
+
+    def kind(self, name: str) -> Kind:
+        """Return the kind of that name; raises `UnknownName`."""
+        found = self._kinds.get(name)
+        if found is None:
+            found = self._kinds[name] = kinds[name]()
+        return found
+
+    def all_kinds(self) -> Mapping[str, Kind]:
+        """Return all kinds by name."""
+        plugins = dict(kinds.plugins())
+        for name in [*kinds.builtin, *plugins]:
+            self.kind(name)
+        return {name: self._kinds[name] for name in [*plugins, *kinds.builtin]}
+
+    # ------------------------------------------------------------------------------------------------------------
+    # routes
+
+    def keeps(self, scope: str, key: str, overrides: Overrides = ()) -> bool:
+        """Return whether any output keeps that key, whatever its kind."""
+        with self.lock:
+            self._adopt()
+            settings = self.effective(scope)
+            if not self.enabled or not self.settings or self._is_muted(settings):
+                return False
+            return any(True for _ in self._kept_by(scope, key, settings, overrides))
+
+    def route(self, scope: str, key: str, kind: str, overrides: Overrides = ()) -> int | None:
+        """Return the id for slots of that key (see `Intake`), or None if no output keeps it.
+
+        The caller may keep the answer until `Logger._bind` is called. Raises `NotTaken`.
+        """
+        with self.lock:
+            if not self.keeps(scope, key, overrides):
+                return None
+            settings = self.effective(scope)
+            logdir = self.logdir(scope)
+            outlets = [self._outlet(o, settings, logdir) for o in self._kept_by(scope, key, settings, overrides)]
+            taking = [outlet for outlet in outlets if outlet.writer.accepts(kind)]
+            if not taking:
+                names = ", ".join(sorted({outlet.name for outlet in outlets}))
+                raise NotTaken(f"none of its outputs ({names}) takes values of the kind {kind!r}")
+            self._see_the_end()
+            return self.intake.add_route(self._series_of(logdir, scope, key), self.dispatch.plan(taking))
+
+    def _is_muted(self, settings: Settings) -> bool:
+        if settings.log_only_main_process and not self.is_main_process():
+            return True
+        ranks = settings.log_on_workers
+        return isinstance(ranks, frozenset) and (processes.rank(settings.rank) or 0) not in ranks
+
+    def _kept_by(self, scope: str, key: str, settings: Settings, overrides: Overrides) -> Iterator[str]:
+        chosen = dict(overrides)
+        wanted = dict.fromkeys(_outputs_of(settings), True) | chosen
+        is_hook = "hdf" not in cast("tuple[str, ...]", settings.default_outputs) and "hdf" not in chosen
+        for output, is_on in wanted.items():
+            kept = is_on and self._filter(output, settings).keeps(scope, key)
+            if kept and output == "hdf" and is_hook:
+                # The hook writes what TensorBoard keeps.
+                kept = wanted["tensorboard"] and self._filter("tensorboard", settings).keeps(scope, key)
+            if kept:
+                yield output
+
+    def _filter(self, output: str, settings: Settings) -> Filter:
+        params = settings.writer_params.get(output, {})
+        which = (output, *(params.get(name) for name in ("filter", "exclude", "scope")))
+        if which not in self._filters:
+            self._filters[which] = Filter(output, params)
+        return self._filters[which]
+
+    def _outlet(self, output: str, settings: Settings, logdir: Path | None) -> Outlet:
+        needs_logdir = writers[output].needs_logdir
+        run = self.runs.get(logdir)
+        if run is None:
+            if needs_logdir:
+                raise NotTaken(f"output {output!r} has no logdir; give one to basic_configure or get_logger")
+            run = self.runs.setdefault(None, OpenRun(Path(), "", False))
+        # Writers with different parameters are different writers, with files of their own.
+        which = f"{output} {sorted(_own_params(output, settings).items(), key=str)}"
+        outlet = run.outlets.get(which)
+        if outlet is None:
+            shard = self._shard(run, settings)
+            if any(other.name == output for other in run.outlets.values()):
+                shard = new_shard(shard.logdir, shard.process, shard.attempt)
+            writer = _make_writer(output, settings, shard)
+            outlet = Outlet(output, writer, flush_seconds_of(output, settings), self._buffer_limit(), self.report)
+            run.outlets[which] = outlet
+            self.dispatch.lane_of(outlet).add(outlet)
+        return outlet
+
+    def _shard(self, run: OpenRun, settings: Settings) -> Shard:
+        if run.shard is None:
+            run.shard = new_shard(run.logdir, self.process_label(settings), run.attempt)
+        return run.shard
+
+    # --------------------------------------------------------------------------------------------------------- counters
+
+    def _series_of(self, logdir: Path | None, scope: str, key: str) -> Series:
+        found = self._series.get((logdir, scope, key))
+        if found is None:
+            label = self.process_label(self.effective(scope))
+            step = self._presets.get((_who(scope, label), key))
+            if step is None:
+                step = self._recorded_end(logdir, label, scope, key) + 1
+            found = self._series[logdir, scope, key] = self.intake.add_series(scope, key, step)
+        return found
+
+    def _recorded_end(self, logdir: Path | None, label: str, scope: str, key: str) -> int:
+        run = self.runs.get(logdir)
+        if run is None or not run.is_continued:
+            return 0
+        if run.ends is None:
+            run.ends = last_steps(run.logdir, label, run.attempt)
+        return run.ends.get((scope, key), 0)
+
+    def counters(self) -> dict[tuple[str, str], int]:
+        """Return the next step by ``(scope-process, key)``, as far as values are handed on."""
+        self.dispatch.call_disk(self.dispatch.drain)
+        with self.lock:
+            found = dict(self._presets)
+            for (logdir, scope, key), series in self._series.items():
+                if logdir == self.logdir(scope):
+                    label = self.process_label(self.effective(scope))
+                    found[_who(scope, label), key] = int(self.intake.next_step[series.index])
+            return found
+
+    def set_counters(self, steps: Mapping[tuple[str, str], int]) -> None:
+        """Say with which steps to go on, by ``(scope-process, key)``."""
+        self.dispatch.call_disk(self.dispatch.drain)
+        with self.lock:
+            self._presets.update(steps)
+            for (_, scope, key), series in self._series.items():
+                who = _who(scope, self.process_label(self.effective(scope)))
+                if (who, key) in steps:
+                    self.intake.next_step[series.index] = steps[who, key]
+            self._publish()
+
+    def dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return ``dict(*args, **kwargs)``, so that ``root.step_per_key = root.manager.dict(saved)`` works."""
+        return dict(*args, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------ telling the user
+
+    def report(self, text: str) -> None:
+        """Tell the user something about allogger itself: a warning in the text log and on the console."""
+        params = cast("Mapping[str, Any]", self.effective("root").basic_logging_params)
+        path = self.log_path("root")
+        messages.emit("root", _WARNING, f"allogger: {text}", (), path=path, params=params, stacklevel=2)
+
+    def log_path(self, scope: str) -> Path | None:
+        """Return the file for the text messages of *scope* in this process."""
+        run = self.runs.get(self.logdir(scope))
+        if run is None or not run.attempt or not self.enabled:
+            return None
+        with self.lock:
+            shard = self._shard(run, self.effective(scope))
+        return shard.logdir / f"{shard.name}.log"
+
+    def record_environment(self, environment: Mapping[str, Any]) -> None:
+        """Keep what `report_env` found in ``run.json``."""
+        run = self.runs.get(self.logdir("root"))
+        if run is not None and run.shard is not None and self.enabled:
+            record_attempt(run.logdir, run.shard, {"environment": environment})
+
+    # ---------------------------------------------------------------------------------------------------- back-pressure
+
+    def pressure(self) -> None:
+        """Called by a log call that finds that much is waiting."""
+        if self.dispatch.pressure():
+            # No thread may find a route now: each asks `dispatch.has_room` first.
+            with self.lock:
+                for logger in self.loggers.values():
+                    logger._slots.clear()
+
+    # ---------------------------------------------------------------------------------------------------- flush and
+    # close
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Bring everything handed on so far to disk; return whether it was done within *timeout* seconds."""
+        done = self.dispatch.flush(timeout)
+        if self.effective("root").strict:
+            outlets = [outlet for run in self.runs.values() for outlet in run.outlets.values()]
+            _raise_losses([outlet for outlet in outlets if outlet.is_failing or outlet.lost])
+        return done
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush, finish the files, release everything, and say what could not be stored."""
+        with self.lock:
+            if not self.settings:
+                self.accounts.say_unstored()
+                return
+            strict = bool(self.effective("root").strict)
+            held, self.settings = self.settings, {}
+            # From here on, log calls find nothing configured.
+            self.was_closed = self._has_adopted = True
+            for logger in self.loggers.values():
+                logger._hand_on()
+                logger._bind()
+            self.settings = held
+            self._effective.clear()
+            runs = list(self.runs.values())
+        outlets = [outlet for run in runs for outlet in run.outlets.values()]
+        late = self.dispatch.close(outlets, timeout)
+        self.dispatch.stop()
+        if self.is_main_process():
+            self.accounts.say_idle_filters(self._filters.values())
+        self.accounts.say_losses(outlets, late)
+        self.accounts.say_unstored()
+        with self.lock:
+            for run in runs:
+                if run.shard is not None:
+                    messages.close(run.shard.logdir / f"{run.shard.name}.log")
+            self._forget()
+            processes.publish(None)
+            for logger in self.loggers.values():
+                logger._bind()
+        if strict and (late or any(outlet.lost for outlet in outlets)):
+            raise WriteFailed("allogger could not store everything; see the warnings above")
+
+    def _close_run(self, run: OpenRun) -> None:
+        """Finish a logdir that no scope uses any more."""
+        outlets = list(run.outlets.values())
+        self.accounts.say_losses(outlets, self.dispatch.close(outlets))
+        self._series = {which: series for which, series in self._series.items() if which[0] != run.logdir}
+
+    def reset(self) -> None:
+        """Close everything and forget all loggers, settings and accounts: for tests."""
+        with contextlib.suppress(WriteFailed):
+            self.close()
+        with self.lock:
+            for logger in self.loggers.values():
+                logger._bind(hand_on=False)
+            self.loggers.clear()
+            self.accounts.clear()
+            self._forget()
+            self.was_closed = self._has_adopted = False
+
+    # ------------------------------------------------------------------------------------------- children and the end
+
+    def _see_the_end(self) -> None:
+        if not self._sees_its_end:
+            self._sees_its_end = True
+            processes.at_end(_close_at_exit, self.flush, self._stop)
+
+    def _stop(self, timeout: float) -> None:
+        """Save what there is before a signal ends the process."""
+        # Flush first: it needs no lock of ours, which the interrupted code may hold.
+        self.dispatch.flush(timeout)
+        with contextlib.suppress(WriteFailed):
+            self.close(timeout)
+
+    def after_fork_in_child(self) -> None:
+        """Drop what belongs to the parent: its threads, descriptors and buffered values."""
+        self.lock = threading.RLock()
+        messages.reset_after_fork()
+        for run in self.runs.values():
+            for outlet in run.outlets.values():
+                outlet.writer.abandon()
+            run.outlets, run.shard, run.ends = {}, None, None
+        # The parent still owns the buffered values; writing them here would store them twice.
+        self.dispatch.clear()
+        self.accounts.clear()
+        self._series = {}
+        self._sees_its_end = False
+        if not processes.is_child():
+            self._forked = f"fork-{os.getpid()}"
+        for logger in self.loggers.values():
+            logger._bind(hand_on=False)
+
+    def _publish(self) -> None:
+        """Leave our settings to the children that multiprocessing will start."""
+        joined = [(path, run.attempt, run.is_continued) for path, run in self.runs.items() if path is not None]
+        processes.publish((self.enabled, self.settings, self._chosen, self._presets, joined))
+
+    def _adopt(self) -> None:
+        """In a child of multiprocessing that has nothing yet: take over what the parent published, once."""
+        if self._has_adopted:
+            return
+        self._has_adopted = True
+        state = None if self.runs else processes.inherited()
+        if state is None:
+            return
+        self.enabled, settings, self._chosen, self._presets, joined = state
+        self.settings = {**settings, **self.settings}
+        self.runs = {path: OpenRun(path, attempt, is_continued) for path, attempt, is_continued in joined}
+        self._effective.clear()
+        for logger in self.loggers.values():
+            logger._bind()
+
+
+def _check_writer_params(settings: Settings) -> None:
+    for output, params in settings.writer_params.items():
+        known = {*parameters(writers[output]), *COMMON_PARAMS}
+        for name in params:
+            if name not in known:
+                raise UnknownName.of(f"parameter of {output}_writer_params", name, known)
+
+
+def _outputs_of(settings: Settings) -> list[str]:
+    outputs = list(cast("tuple[str, ...]", settings.default_outputs))
+    has_hook = settings.writer_params.get("tensorboard", {}).get("use_hdf_hook", True)
+    if has_hook and "tensorboard" in outputs and "hdf" not in outputs:
+        outputs.append("hdf")
+    return outputs
+
+
+def _own_params(output: str, settings: Settings) -> dict[str, Any]:
+    names = set(parameters(writers[output]))
+    return {name: value for name, value in settings.writer_params.get(output, {}).items() if name in names}
+
+
+def _make_writer(output: str, settings: Settings, shard: Shard) -> Writer:
+    return writers[output](shard, **_own_params(output, settings))
+
+
+def _raise_losses(failing: list[Outlet]) -> None:
+    if failing:
+        what = "; ".join(f"{o.name}: {sum(o.lost.values())} lost, {o.waiting_bytes} bytes waiting" for o in failing)
+        raise WriteFailed(f"allogger could not store everything ({what})")
+
+
+def _who(scope: str, process: str) -> str:
+    return f"{scope}-{process.replace('-', '')}"
+
+
+def _close_at_exit() -> None:
+    try:
+        manager.close(EXIT_SECONDS)
+    except WriteFailed as error:
+        manager.report(str(error))
+
+
+manager = Manager()
+# Now, not with the first value: exit handlers run in reverse order, and those of the program may still log.
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=manager.after_fork_in_child)

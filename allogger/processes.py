@@ -1,0 +1,143 @@
+"""Processes: who is this process, what does it take over from its parent, and how does it notice its end?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from allogger.record import MAIN_PROCESS
+
+__all__ = ["at_end", "inherited", "is_child", "label", "name", "publish", "rank"]
+
+# Given a signal to end, a process has about this long before somebody loses patience.
+SIGTERM_SECONDS = 5.0
+_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_STATE = "allogger"
+
+
+def name() -> str:
+    """Return the name that multiprocessing gives this process."""
+    # Where it is not imported, this is no child of it.
+    process = sys.modules.get("multiprocessing.process")
+    return str(process.current_process().name) if process is not None else MAIN_PROCESS
+
+
+def is_child() -> bool:
+    """Return whether multiprocessing started this process, by whatever method."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def rank(given: object = None) -> int | None:
+    """Return the *given* rank or that which a launcher set in the environment; None if there is no launcher."""
+    if isinstance(given, int):
+        return given
+    for variable in _RANK_VARIABLES:
+        with contextlib.suppress(KeyError, ValueError):
+            return int(os.environ[variable])
+    return None
+
+
+def label(given_rank: object = None, forked: str | None = None) -> str:
+    """Return what this process is called in the files: ``MainProcess``, ``Process-1``, ``rank3``, ``fork-4711``.
+
+    *forked* is its name if it came from a bare ``os.fork``.
+    """
+    own = name()
+    if own == MAIN_PROCESS and forked:
+        own = forked
+    number = rank(given_rank)
+    if not number:
+        return own
+    return f"rank{number}" if own == MAIN_PROCESS else f"rank{number}-{own}"
+
+
+# ------------------------------------------------------------------------------------------------------------ the
+# parent
+
+
+def publish(state: object) -> None:
+    """Leave *state* where multiprocessing carries it to children of every start method; None removes it.
+
+    It travels as bytes, so that a child that never logs does not import anything for it.
+    """
+    from multiprocessing.process import current_process
+
+    config = getattr(current_process(), "_config", None)
+    if config is None:
+        return
+    config.pop(_STATE, None)
+    if state is not None:
+        with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
+            config[_STATE] = pickle.dumps(state)
+
+
+def inherited() -> Any:
+    """Return what the parent published; None if this is no child of multiprocessing, or if there was nothing."""
+    if not is_child():
+        return None
+    from multiprocessing.process import current_process
+
+    raw = getattr(current_process(), "_config", {}).get(_STATE)
+    # From our own parent's memory, through multiprocessing, which unpickled the process itself in the same way.
+    return None if raw is None else pickle.loads(raw)
+
+
+# --------------------------------------------------------------------------------------------------------------- the
+# end
+
+
+def at_end(close: Callable[[], None], flush: Callable[[float], object], stop: Callable[[float], object]) -> None:
+    """See to it that this process calls *close* at its end, *stop* on SIGTERM and *flush* before ``os.exec*``.
+
+    To be called in each process that logs, as late as its first value. atexit is the caller's business, because its
+    order matters.
+    """
+    if is_child():
+        from multiprocessing.util import Finalize
+
+        # atexit does not run in these.
+        Finalize(None, close, exitpriority=-100)
+    _on_sigterm(stop)
+    _on_exec(flush)
+
+
+def _on_sigterm(stop: Callable[[float], object]) -> None:
+    """Have *stop* called before SIGTERM ends the process, where nobody else handles it."""
+
+    def handle(number: int, frame: object) -> None:
+        # The interrupted code may hold any lock, so the work is done by another thread, and for a limited time.
+        helper = threading.Thread(target=stop, args=(SIGTERM_SECONDS,), daemon=True)
+        with contextlib.suppress(RuntimeError):
+            helper.start()
+            helper.join(2 * SIGTERM_SECONDS)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    with contextlib.suppress(ValueError):  # not the main thread
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, handle)
+
+
+_has_audit_hook = False
+
+
+def _on_exec(flush: Callable[[float], object]) -> None:
+    """Have *flush* called before another program takes this process over, which runs no exit handlers."""
+    # An audit hook cannot be removed, so there is one for all time; a forked child has its parent's.
+    global _has_audit_hook
+    if _has_audit_hook:
+        return
+    _has_audit_hook = True
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        if event == "os.exec":
+            flush(SIGTERM_SECONDS)
+
+    sys.addaudithook(hook)

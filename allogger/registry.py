@@ -1,0 +1,176 @@
+"""Registry: which class does a name stand for, and when is it imported?
+
+Our own implementations are named by ``module:Class`` strings, so that the core imports none of them and a heavy library
+is imported only when an output that needs it is configured. Plug-ins come by ``register_writer`` and ``register_kind``
+or by entry points in the groups ``allogger.writers``, ``allogger.kinds`` and ``allogger.readers``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+from allogger.errors import ConfigError, MissingDependency, UnknownName
+from allogger.kind import Kind
+from allogger.reader import Reader
+from allogger.writer import Writer
+
+__all__ = ["kinds", "readers", "register_kind", "register_writer", "writers"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names and the classes behind them, imported at the first use."""
+
+    def __init__(self, what: str, group: str, parent: type[T], builtin: dict[str, str]) -> None:
+        self._what, self._group, self._parent = what, group, parent
+        self.builtin = dict(builtin)
+        self._known: dict[str, Callable[[], type[T]]] = {name: partial(_import, at) for name, at in builtin.items()}
+        self._classes: dict[str, type[T]] = {}
+        self._searched = False
+
+    def add(self, name: str, cls: type[T]) -> None:
+        """Make *cls* known under *name*; raises `ConfigError` for a bad name or class."""
+        if not str(name).isidentifier() or name == "stdout":
+            raise ConfigError(f"the name of a {self._what} must be an identifier, not {name!r}")
+        if name in self.builtin:
+            raise ConfigError(f"{name!r} is a {self._what} of allogger's own; choose another name")
+        if not _is_subclass(cls, self._parent):
+            raise ConfigError(
+                f"{self._what} {name!r} must be a subclass of allogger.{self._parent.__name__}, not {cls!r}"
+            )
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+            raise ConfigError(f"{self._what} {name!r} ({cls.__name__}) lacks {missing}")
+        self._known[name] = lambda: cls
+        self._classes.pop(name, None)
+
+    def remove(self, name: str) -> None:
+        """Forget a plug-in; does nothing if there is none."""
+        if name not in self.builtin:
+            self._known.pop(name, None)
+            self._classes.pop(name, None)
+
+    def names(self) -> list[str]:
+        """Return all names: ours, then the plug-ins' in alphabetical order."""
+        self._search()
+        return [*self.builtin, *sorted(self._known.keys() - self.builtin.keys())]
+
+    def plugins(self) -> Iterator[tuple[str, type[T]]]:
+        """Yield the name and class of each plug-in that can be imported; a broken one is reported and skipped."""
+        for name in self.names()[len(self.builtin) :]:
+            try:
+                yield name, self[name]
+            except Exception as error:
+                warnings.warn(
+                    f"allogger skips the {self._what} plug-in {name!r}: {error}", RuntimeWarning, stacklevel=2
+                )
+                self.remove(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known or (not self._searched and name in self.names())
+
+    def __getitem__(self, name: str) -> type[T]:
+        """Return the class; raises `UnknownName`, or `MissingDependency` when its library is not installed."""
+        if name not in self:
+            raise UnknownName.of(self._what, name, self.names())
+        if name not in self._classes:
+            try:
+                self._classes[name] = self._known[name]()
+            except ImportError as error:
+                if isinstance(error, MissingDependency):
+                    raise
+                needed = error.name or "a library"
+                raise MissingDependency(
+                    f"{self._what} {name!r} needs {needed}; install it with: pip install 'allogger[{name}]' ({error})"
+                ) from error
+        return self._classes[name]
+
+    def _search(self) -> None:
+        if self._searched:
+            return
+        self._searched = True
+        from importlib.metadata import entry_points
+
+        for point in entry_points(group=self._group):
+            if point.name not in self._known:
+                self._known[point.name] = self._checked(point.name, point.load)
+
+    def _checked(self, name: str, load: Callable[[], Any]) -> Callable[[], type[T]]:
+        def checked() -> type[T]:
+            cls = load()
+            if not _is_subclass(cls, self._parent):
+                raise ConfigError(f"plug-in {name!r} is no subclass of allogger.{self._parent.__name__}: {cls!r}")
+            return cast("type[T]", cls)
+
+        return checked
+
+
+def _is_subclass(cls: object, parent: type) -> bool:
+    return isinstance(cls, type) and issubclass(cls, parent)
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+writers: Registry[Writer] = Registry(
+    "output",
+    "allogger.writers",
+    Writer,  # type: ignore[type-abstract]  # the parent is only compared with
+    {
+        "hdf": "allogger.writers.hdf:HdfWriter",
+        "tensorboard": "allogger.writers.tensorboard:TensorboardWriter",
+        "csv": "allogger.writers.csv:CsvWriter",
+        "console": "allogger.writers.console:ConsoleWriter",
+    },
+)
+kinds: Registry[Kind] = Registry(
+    "kind",
+    "allogger.kinds",
+    Kind,  # type: ignore[type-abstract]
+    {
+        "text": "allogger.kinds.text:TextKind",
+        "scalar": "allogger.kinds.scalar:ScalarKind",
+        "image": "allogger.kinds.image:ImageKind",
+        "histogram": "allogger.kinds.histogram:HistogramKind",
+        "array": "allogger.kinds.array:ArrayKind",
+    },
+)
+readers: Registry[Reader] = Registry(
+    "reader",
+    "allogger.readers",
+    Reader,  # type: ignore[type-abstract]
+    {
+        "hdf": "allogger.readers.hdf:HdfReader",
+        "journal": "allogger.readers.journal:JournalReader",
+    },
+)
+
+
+def register_writer(name: str, cls: type[Writer]) -> None:
+    """Make a writer usable as the output *name*: in ``default_outputs``, as ``to_<name>`` and ``<name>_writer_params``.
+
+    Raises `ConfigError` when *name* is taken or no identifier, or *cls* no concrete `Writer`.
+    """
+    writers.add(name, cls)
+
+
+def register_kind(name: str, cls: type[Kind]) -> None:
+    """Make a kind usable as ``data_type=name``, and ask it first when the kind of a value is inferred.
+
+    Raises `ConfigError` when *name* is taken or no identifier, or *cls* no concrete `Kind`.
+    """
+    kinds.add(name, cls)
+
+
+def parameters(cls: type[Writer]) -> list[str]:
+    """Return the names of the parameters that a writer takes besides the common ones."""
+    found = inspect.signature(cls.__init__).parameters.values()
+    return [p.name for p in found if p.kind is p.KEYWORD_ONLY]
