@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
@@ -17,24 +18,30 @@ class Accounts:
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything; in a forked child this frees the lock, too."""
+        # Never held while somebody else's code runs; reentrant, because a signal handler may log.
+        self._lock = threading.RLock()
         self._unstored: Counter[str] = Counter()
         self._told: set[str] = set()
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._unstored.clear()
-        self._told.clear()
+    def count(self, scope: str, key: str) -> int:
+        """Count a value that no output gets; return how many there are of its key."""
+        name = full_key(scope, key)
+        with self._lock:
+            self._unstored[name] += 1
+            return self._unstored[name]
 
     def not_stored(self, scope: str, key: str, why: str) -> None:
         """Count a value that no output gets; reported once per key."""
-        name = full_key(scope, key)
-        self._unstored[name] += 1
-        if self._unstored[name] == 1:
-            self._report(f"{name!r} is not stored: {why}")
+        if self.count(scope, key) == 1:
+            self._report(f"{full_key(scope, key)!r} is not stored: {why}")
 
     def not_configured(self, scope: str, key: str, was_closed: bool) -> None:
         """Count a value that was logged before the configuration or after `close`."""
-        self._unstored[full_key(scope, key)] += 1
+        self.count(scope, key)
         when = "after allogger was closed" if was_closed else "before allogger.basic_configure was called"
         self.tell_once(f"values that are logged {when} are not stored; they are counted and named at the end")
 
@@ -44,8 +51,10 @@ class Accounts:
 
     def tell_once(self, text: str) -> None:
         """Report *text* unless it was reported before."""
-        if text not in self._told:
+        with self._lock:
+            is_new = text not in self._told
             self._told.add(text)
+        if is_new:
             self._report(text)
 
     def say_losses(self, outlets: Iterable[Outlet], late: Iterable[str]) -> None:
@@ -60,9 +69,10 @@ class Accounts:
 
     def say_unstored(self) -> None:
         """Report how many values of which keys were not stored since the last time."""
-        if self._unstored:
-            self._report(f"{sum(self._unstored.values())} values were not stored: {_listing(self._unstored)}")
-            self._unstored.clear()
+        with self._lock:
+            counts, self._unstored = self._unstored, Counter()
+        if counts:
+            self._report(f"{sum(counts.values())} values were not stored: {_listing(counts)}")
 
     def say_idle_filters(self, filters: Iterable[Filter]) -> None:
         """Report each pattern that never matched anything: it may be a typing error."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from allogger.lane import Lane, Outlet
 from allogger.record import Batch
 
 __all__ = ["Dispatch"]
+
+SetAside: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[int, Any]]
 
 # A lane that waits for a network or a terminal must not hold up a flush of the files for longer.
 _PATIENCE_SECONDS = 5.0
@@ -40,6 +42,27 @@ class Dispatch:
         self._plan_of: dict[tuple[int, ...], int] = {}
         self._is_full = False
         self._room = threading.Condition(threading.Lock())
+
+    def set_aside(self) -> SetAside:
+        """Hand on what waits, begin anew, and return what `go_on` needs; the lanes that are set aside go on to write."""
+        disk = self.lanes.get("disk")
+        if disk is not None:
+            disk.connect(None)
+            disk.call(self.drain)
+        # All of these are replaced by `clear`, only the objects are removed from the dict that they are in.
+        aside = vars(self).copy(), vars(self.intake).copy(), dict(self.intake.objects)
+        self.clear()
+        return aside
+
+    def go_on(self, aside: SetAside) -> None:
+        """Be again as before `set_aside`."""
+        own, tables, objects = aside
+        self.clear()
+        vars(self).update(own)
+        vars(self.intake).update(tables)
+        self.intake.objects.update(objects)
+        if "disk" in self.lanes:
+            self.lanes["disk"].connect(self.drain)
 
     def plan(self, outlets: Sequence[Outlet]) -> int:
         """Return the number that stands for these outlets; the caller holds a lock."""

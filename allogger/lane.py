@@ -258,8 +258,8 @@ class Lane:
 
     def flush(self) -> None:
         """Write everything; runs in the lane's thread."""
-        if self._source is not None:
-            self._source()
+        if (source := self._source) is not None:
+            source()
         for outlet in list(self.outlets):
             outlet.flush()
 
@@ -271,16 +271,25 @@ class Lane:
 
     def cycle(self) -> None:
         """Take over new values and write what is due; runs in the lane's thread."""
-        if self._source is not None:
-            self._source()
+        if (source := self._source) is not None:
+            source()
         now = time.monotonic()
         for outlet in list(self.outlets):
             outlet.pump(now)
+
+    def connect(self, source: Callable[[], None] | None) -> None:
+        """Take new values from *source* from the next cycle on."""
+        self._source = source
 
     def stop(self) -> None:
         """Let the thread end after the orders that it has."""
         self._stopped = True
         self.wake()
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, at most *timeout* seconds."""
+        if self._thread is not None and not self.is_own_thread():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopped:

@@ -17,7 +17,7 @@ from allogger import messages
 from allogger.errors import ConfigError, UnknownName
 from allogger.intake import PACK, PACK_STEP, STEP_FLAG
 from allogger.kind import kind_of
-from allogger.manager import Manager, NotTaken, Overrides, manager
+from allogger.manager import Manager, NoLogdir, NotTaken, Overrides, manager
 from allogger.plain import Approximate, Unstorable, leaves, plain
 from allogger.record import BOOL, FLOAT, INT, normal_scope
 from allogger.registry import kinds, writers
@@ -97,6 +97,8 @@ class Logger:
                 manager.accounts.not_stored(self._scope, name, "the buffer is full and when_full='drop'")
                 return
             self._put(value, name, self._step(name, step), data_type, overrides, now, to, batch_idx)
+        except NoLogdir:
+            manager.accounts.count(self._scope, name)
         except (Unstorable, NotTaken) as error:
             manager.accounts.not_stored(self._scope, name, str(error))
         except Exception as error:

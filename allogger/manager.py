@@ -32,11 +32,14 @@ from allogger.writer import Writer
 if TYPE_CHECKING:
     from allogger.logger import Logger
 
-__all__ = ["Manager", "NotTaken", "Overrides", "manager"]
+__all__ = ["Manager", "NoLogdir", "NotTaken", "Overrides", "manager"]
 
 # How long the end of a program waits for outputs: a disk that hangs must not keep it for ever.
 EXIT_SECONDS = 60.0
 _WARNING = 30
+
+# What a manager keeps when it is set aside.
+_STAYS = frozenset({"lock", "loggers", "dispatch", "intake", "_sees_its_end", "_forked"})
 
 #: The outputs that one log call switches on or off.
 Overrides = tuple[tuple[str, bool], ...]
@@ -44,6 +47,10 @@ Overrides = tuple[tuple[str, bool], ...]
 
 class NotTaken(Exception):
     """A value that was to be kept and that no output can take; the message says why."""
+
+
+class NoLogdir(NotTaken):
+    """A value whose outputs all need a logdir that there is not; the user has been told."""
 
 
 @dataclass(slots=True)
@@ -250,7 +257,10 @@ class Manager:
                 return None
             settings = self.effective(scope)
             logdir = self.logdir(scope)
-            outlets = [self._outlet(o, settings, logdir) for o in self._kept_by(scope, key, settings, overrides)]
+            kept_by = self._kept_by(scope, key, settings, overrides)
+            outlets = [outlet for name in kept_by if (outlet := self._outlet(name, settings, logdir)) is not None]
+            if not outlets:
+                raise NoLogdir
             taking = [outlet for outlet in outlets if outlet.writer.accepts(kind)]
             if not taking:
                 names = ", ".join(sorted({outlet.name for outlet in outlets}))
@@ -283,12 +293,15 @@ class Manager:
             self._filters[which] = Filter(output, params)
         return self._filters[which]
 
-    def _outlet(self, output: str, settings: Settings, logdir: Path | None) -> Outlet:
+    def _outlet(self, output: str, settings: Settings, logdir: Path | None) -> Outlet | None:
+        """Return the outlet for *output*, made when it is the first; None, which is told once, without a logdir."""
         needs_logdir = writers[output].needs_logdir
         run = self.runs.get(logdir)
         if run is None:
             if needs_logdir:
-                raise NotTaken(f"output {output!r} has no logdir; give one to basic_configure or get_logger")
+                what = f"output {output!r} has no logdir; give one to basic_configure or get_logger"
+                self.accounts.tell_once(f"{what}. Until then values are not stored there; they are counted")
+                return None
             run = self.runs.setdefault(None, OpenRun(Path(), "", False))
         # Writers with different parameters are different writers, with files of their own.
         which = f"{output} {sorted(_own_params(output, settings).items(), key=str)}"
@@ -449,6 +462,49 @@ class Manager:
             self.accounts.clear()
             self._forget()
             self.was_closed = self._has_adopted = False
+
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Be unconfigured for the length of a ``with`` block, and afterwards go on as before: for tests.
+
+        Runs that are set aside stay open and write what they have; what the block configures is closed at its end. No
+        other thread may log while the block begins or ends.
+        """
+        pid = os.getpid()
+        waiting = self.dispatch.set_aside()
+        with self.lock:
+            before = {name: value for name, value in vars(self).items() if name not in _STAYS}
+            held = {logger: bytes(logger._held) for logger in self.loggers.values()}
+            self._begin_anew()
+        try:
+            yield
+        finally:
+            # A forked child that comes here must leave its parent's files alone.
+            if os.getpid() == pid:
+                lanes = list(self.dispatch.lanes.values())
+                with contextlib.suppress(WriteFailed):
+                    self.close()
+                for lane in lanes:
+                    lane.join(1.0)
+                with self.lock:
+                    self._begin_anew()
+                    vars(self).update(before)
+                    self.dispatch.go_on(waiting)
+                    for logger, values in held.items():
+                        logger._held.extend(values)
+                    if self.settings or not self.enabled:
+                        self._publish()
+
+    def _begin_anew(self) -> None:
+        for logger in self.loggers.values():
+            logger._bind(hand_on=False)
+        self._forget()
+        self._kinds = {}
+        self.accounts = Accounts(self.report)
+        self.was_closed = False
+        # What the parent of a child configured is set aside too.
+        self._has_adopted = True
+        processes.publish(None)
 
     # ------------------------------------------------------------------------------------------- children and the end
 

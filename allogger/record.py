@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,8 @@ def _hex(text: str) -> str:
 
 
 def _unhex(text: str) -> str:
-    return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+    raw = re.sub(rb"%([0-9A-F]{2})", lambda m: bytes.fromhex(m[1].decode()), text.encode("utf-8", "surrogatepass"))
+    return raw.decode("utf-8", "surrogatepass")
 
 
 def full_key(scope: str, key: str) -> str:

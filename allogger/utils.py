@@ -99,26 +99,25 @@ def environment() -> dict[str, Any]:
     a diff or names that are very long only the beginning, and ``is_diff_whole`` or ``is_untracked_whole`` is False.
     What cannot be found out is None, what looks like a secret is ``***``.
     """
-    return _storable(
-        {
-            "host": _attempt(socket.gethostname),
-            "user": _attempt(getpass.getuser),
-            "cwd": _attempt(os.getcwd),
-            "argv": _attempt(_argv),
-            "orig_argv": _attempt(_orig_argv),
-            "python": {
-                "version": platform.python_version(),
-                "implementation": platform.python_implementation(),
-                "executable": sys.executable,
-            },
-            "platform": _attempt(platform.platform),
-            "cpu_count": os.cpu_count(),
-            "usable_cpus": _attempt(lambda: len(os.sched_getaffinity(0))),
-            "packages": _attempt(_packages),
-            "git": _attempt(lambda: git_state(_script_folder())),
-            "variables": {name: _masked_value(os.environ[name]) for name in _VARIABLES if name in os.environ},
-        }
-    )
+    found = {
+        "host": _attempt(socket.gethostname),
+        "user": _attempt(getpass.getuser),
+        "cwd": _attempt(os.getcwd),
+        "argv": _attempt(_argv),
+        "orig_argv": _attempt(_orig_argv),
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "executable": sys.executable,
+        },
+        "platform": _attempt(platform.platform),
+        "cpu_count": os.cpu_count(),
+        "usable_cpus": _attempt(lambda: len(os.sched_getaffinity(0))),
+        "packages": _attempt(_packages),
+        "git": _attempt(lambda: git_state(_script_folder())),
+        "variables": {name: _masked_value(os.environ[name]) for name in _VARIABLES if name in os.environ},
+    }
+    return {name: _storable(value) for name, value in found.items()}
 
 
 def summary(found: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Every series is a dataset of compound rows ``step i8, time f8, walltime f8, value`` at `allogger.record.hdf_path`, which
 any HDF5 tool can read. What such a tool need not know lies beside them in the group ``allogger``:
 
-- ``index``: JSON as bytes, a table of all series: the names of its ``fields`` and a list for each of the ``series``;
+- ``index``: JSON as bytes, with what is known about all series in columns;
 - ``blocks``: smallest, largest and mean value of each 1,024 values of the longer series of real numbers;
 - ``attrs``: the attributes of single values, where the values of a series do not share them; what a row says holds from
   the value ``row`` of its series on, until the next row of that series;
@@ -23,7 +23,7 @@ import math
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +32,7 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5p, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from allogger.errors import DamagedFile
@@ -50,6 +50,7 @@ __all__ = [
     "SIDE_TABLES",
     "TEXTS",
     "ImageBuilder",
+    "ImageDataset",
     "ImageFile",
     "SeriesPlan",
     "objects",
@@ -75,7 +76,7 @@ GZIP_LEVEL = 1
 
 MAX_FIXED_DATASETS = 8
 MAX_PATH_BYTES, MAX_PATH_PARTS = 16_000, 64
-MAX_ATTRIBUTE_BYTES = 60_000
+MAX_ATTRIBUTE_CHARACTERS = 15_000
 
 #: A dataset may say that its rows take this many times the bytes that store them; deflate reaches 1032.
 MAX_EXPANSION = 1100
@@ -375,10 +376,7 @@ class _Sink:
         start, view = self._position, memoryview(buffer).cast("B")
         self._position = start + len(view)
         try:
-            got = 0
-            while got < len(view) and (data := os.pread(self._fd, len(view) - got, start + got)):
-                view[got : got + len(data)] = data
-                got += len(data)
+            _read_all(self._fd, view, start)
         except BaseException as error:
             self.error = self.error or error
         for offset, data in self._unwritten:
@@ -409,6 +407,12 @@ class _Sink:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _read_all(fd: int, view: memoryview, offset: int) -> None:
+    """Fill *view* as far as the file goes."""
+    while view and (got := os.preadv(fd, [view], offset)):
+        view, offset = view[got:], offset + got
 
 
 def _write_all(fd: int, data: Any, offset: int) -> None:
@@ -468,26 +472,18 @@ def _creation_plist(row_bytes: int, rows: int | None, chunk_rows: int, is_variab
     return plist
 
 
-@lru_cache(1024)
-def _string_type(size: int) -> Any:
-    kind = h5t.C_S1.copy()
-    kind.set_size(size)
-    kind.set_cset(h5t.CSET_UTF8)
-    kind.set_strpad(h5t.STR_NULLPAD)
-    return kind
+_TEXT_TYPE, _TEXT_IN_MEMORY = h5t.py_create(_TEXT, logical=True), h5t.py_create(_TEXT)
 
 
 def _set_text(owner: Any, name: str, text: str) -> None:
     """Set an attribute, as opaque bytes if no string can hold it; one too large for a header is left to the index."""
-    data = text.encode("utf-8", "surrogatepass") or b"\0"
-    if len(data) > MAX_ATTRIBUTE_BYTES:
+    if len(text) > MAX_ATTRIBUTE_CHARACTERS:
         return
     if _shown(text) is None:
-        kind, cell = _string_type(len(data)), np.array(data)
+        h5a.create(owner, name.encode(), _TEXT_TYPE, _SCALAR).write(np.array(text, object), _TEXT_IN_MEMORY)
     else:
-        cell = np.array(np.void(data))
-        kind = h5t.py_create(cell.dtype)
-    h5a.create(owner, name.encode(), kind, _SCALAR).write(cell, kind)
+        cell = np.array(np.void(text.encode("utf-8", "surrogatepass")))
+        h5a.create(owner, name.encode(), h5t.py_create(cell.dtype), _SCALAR).write(cell)
 
 
 class _Table:
@@ -613,6 +609,10 @@ class _Summary:
         return self._open if self._keeps_blocks else self._open[:0]
 
     def _blocks(self, row: int, step: NDArray[Any], time: NDArray[Any], value: NDArray[np.float64]) -> NDArray[Any]:
+        if len(value) == 1:
+            # The way below takes ten times as long, which thousands of short series feel.
+            one = float(value[0])
+            return np.array([(self._number, row, step[0], time[0], one, one, one, one == one)], _BLOCK)
         starts = np.arange(-(row % BLOCK_ROWS), len(value), BLOCK_ROWS)
         starts[0] = 0
         is_number = ~np.isnan(value)
@@ -989,14 +989,12 @@ class ImageBuilder:
                 _set_text(root, name, value if isinstance(value, str) else json.dumps(value))
 
     def _write_index(self, index: Mapping[str, Any]) -> None:
-        # Lists are smaller and quicker to read than ten thousand objects with the same names.
-        series = index["series"]
-        table = {
-            **index,
-            "fields": list(series[0]) if series else [],
-            "series": [list(entry.values()) for entry in series],
-        }
-        data = np.frombuffer(json.dumps(table, separators=(",", ":")).encode(), np.uint8)
+        # Columns are read twice as fast as ten thousand objects with the same names.
+        entries = index["series"]
+        names = list(entries[0]) if entries else []
+        columns = {name: [entry[name] for entry in entries] for name in names}
+        text = json.dumps({**index, "series": columns}, separators=(",", ":"))
+        data = np.frombuffer(text.encode(), np.uint8)
         _Table(self._file.id, INDEX, data.dtype, len(data), 2**20, {}).write(data)
 
 
@@ -1010,8 +1008,8 @@ def _layout_json(layout: Layout) -> list[Any]:
 # -------------------------------------------------------------------------------------------------------------- reading
 
 _FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
-# What h5py raises for a damaged file, depending on where libhdf5 or numpy find out.
-_H5PY_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, SystemError)
+# What h5py raises for a damaged file, depending on whether libhdf5, h5py or numpy finds out.
+_H5PY_ERRORS = (OSError, LookupError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError, SystemError)
 MAX_GROUPS_DEEP = 200
 
 
@@ -1025,6 +1023,51 @@ def _as_damage(what: str) -> Iterator[None]:
         raise DamagedFile(f"{what} cannot be read: {error}") from error
 
 
+class _Source:
+    """A file for `h5py.File` to read from.
+
+    A file that libhdf5 opens itself cannot be opened by the user's own h5py at the same time unless both lock it in the
+    same way.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        info = os.fstat(self._fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(self._fd)
+            raise DamagedFile(f"{path} is no regular file")
+        self.size = info.st_size
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._position = offset + (self.size if whence == os.SEEK_END else 0)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def read(self, size: int) -> bytes:
+        data = bytearray(size)
+        self.readinto(data)
+        return bytes(data)
+
+    def readinto(self, buffer: Any) -> int:
+        # What is missing stays zero, which libhdf5 finds out without an exception in its way.
+        view = memoryview(buffer).cast("B")
+        with suppress(OSError, OverflowError):
+            _read_all(self._fd, view, self._position)
+        self._position += len(view)
+        return len(view)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
 class ImageFile:
     """An HDF5 file that nobody vouches for, open for reading; it takes no lock.
 
@@ -1035,23 +1078,47 @@ class ImageFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):
-            raise DamagedFile(f"{path} is no regular file")
-        self._size = info.st_size
+        self._source = _Source(path)
+        self.size = self._source.size
         self._hard: set[bytes] = set()
         try:
-            self._file = h5py.File(path, "r", locking=False)
-        except OSError as error:
-            if error.errno:
-                raise
-            raise DamagedFile(f"{path} is no HDF5 file: {error}") from error
-        except _H5PY_ERRORS as error:
-            raise DamagedFile(f"{path} is no HDF5 file: {error}") from error
+            with _as_damage(str(path)):
+                self._file = h5py.File(self._source, "r")
+        except DamagedFile:
+            self._source.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        try:
+            with _as_damage(str(self.path)):
+                self._file.close()
+        finally:
+            self._source.close()
+
+    def has(self, path: str) -> bool:
+        """Return whether there is something at *path*."""
+        try:
+            self._check_links(path)
+        except _H5PY_ERRORS:
+            return False
+        return True
+
+    def dataset(self, path: str) -> ImageDataset:
+        """Return the dataset at *path*."""
+        what = f"{self.path}: the dataset {path!r}"
+        with _as_damage(what):
+            self._check_links(path)
+            return ImageDataset(h5d.open(self._file.id, path.encode()), self.size, what)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return those attributes of the file that are one text or one number."""
+        with _as_damage(f"{self.path}: its attributes"):
+            root = h5g.open(self._file.id, b"/")
+            names: list[bytes] = []
+            h5a.iterate(root, names.append)
+            found = {name.decode(): _attribute(root, name, self.size) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     def datasets(self) -> Iterator[str]:
         """Yield the paths of all datasets but allogger's own, as far as hard links lead and groups can be read."""
@@ -1060,150 +1127,119 @@ class ImageFile:
         while stack:
             path = stack.pop()
             try:
-                names, is_group = self._children(path, seen)
+                inner = self._children(path, seen)
             except DamagedFile:
                 continue
-            if not is_group:
+            if inner is None:
                 yield path
             elif path.count("/") < MAX_GROUPS_DEEP:
-                inner = [f"{path}/{name}".removeprefix("/") for name in names]
                 stack.extend(reversed([name for name in inner if name != OWN_GROUP]))
 
-    def _children(self, path: str, seen: set[int]) -> tuple[list[str], bool]:
+    def _children(self, path: str, seen: set[int]) -> list[str] | None:
+        """Return the paths in a group that is not in *seen*; None for a dataset."""
         with _as_damage(f"{self.path}: the group {path!r}"):
             self._check_links(path)
-            found = h5py.h5o.open(self._file.id, path.encode() or b"/")
-            if not isinstance(found, h5g.GroupID):
-                return [], not isinstance(found, h5d.DatasetID)
+            found = h5o.open(self._file.id, path.encode() or b"/")
+            if isinstance(found, h5d.DatasetID):
+                return None
             # Hard links can lead in a circle.
-            address = h5py.h5o.get_info(found).addr
-            if address in seen:
-                return [], True
+            address = h5o.get_info(found).addr
+            if address in seen or not isinstance(found, h5g.GroupID):
+                return []
             seen.add(address)
             names: list[bytes] = []
             found.links.iterate(names.append)
-            return [name.decode() for name in names], True
+            return [f"{path}/{name.decode()}".removeprefix("/") for name in names]
 
-    def has(self, path: str) -> bool:
-        """Return whether there is something at *path*."""
-        try:
-            self._check_links(path)
-        except (DamagedFile, *_H5PY_ERRORS):
-            return False
-        return True
+    def _check_links(self, path: str) -> None:
+        """Raise unless only hard links lead to *path*."""
+        parts = [part for part in path.encode().split(b"/") if part]
+        for n in range(1, len(parts) + 1):
+            place = b"/".join(parts[:n])
+            if place in self._hard:
+                continue
+            if self._file.id.links.get_info(place).type != h5l.TYPE_HARD:
+                raise ValueError(f"{place!r} is a link that may lead out of the file")
+            # A dataset is asked for once, a group is on the way to many.
+            if n < len(parts):
+                self._hard.add(place)
 
-    def attributes(self, path: str = "/") -> dict[str, Any]:
-        """Return those attributes of an object that are one text or one number."""
-        with _as_damage(f"{self.path}: {path!r}"):
-            self._check_links(path)
-            owner = h5py.h5o.open(self._file.id, path.encode())
-            names: list[bytes] = []
-            h5a.iterate(owner, names.append)
-            found = {name.decode("utf-8", "replace"): self._attribute(owner, name) for name in names}
-        return {name: value for name, value in found.items() if value is not None}
 
-    def _attribute(self, owner: Any, name: bytes) -> Any:
-        attribute = h5a.open(owner, name)
-        kind = attribute.get_type()
-        dtype = kind.dtype
-        if attribute.get_space().get_simple_extent_npoints() != 1 or kind.get_size() > self._size:
-            return None
-        if dtype.kind not in "biufSVO" or dtype.names or (dtype.kind == "O" and h5py.check_string_dtype(dtype) is None):
-            return None
-        cell = np.empty(attribute.shape, dtype)
-        attribute.read(cell)
-        value = cell.reshape(-1)[0]
-        if isinstance(value, np.void):
-            return value.tobytes().decode("utf-8", "surrogatepass")
-        return value.decode("utf-8") if isinstance(value, bytes) else value if isinstance(value, str) else value.item()
+class ImageDataset:
+    """A dataset of an `ImageFile`, checked before anything in it is read."""
 
-    def fields(self, path: str) -> set[str]:
-        """Return the names of the fields of a dataset's rows."""
-        with _as_damage(f"{self.path}: the dataset {path!r}"):
-            return set(self._dataset(path).get_type().dtype.names or ())
+    def __init__(self, dataset: Any, file_size: int, what: str) -> None:
+        self._dataset = dataset
+        self._file_size = file_size
+        self._what = what
+        plist = dataset.get_create_plist()
+        # This comes before anything else: to know its own size, libhdf5 opens the files of a virtual dataset.
+        if plist.get_layout() == h5d.VIRTUAL or plist.get_external_count():
+            raise ValueError("its values lie in another file")
+        filters = [plist.get_filter(n)[0] for n in range(plist.get_nfilters())]
+        if not _FILTERS.issuperset(filters) or filters.count(h5z.FILTER_DEFLATE) > 1:
+            raise ValueError(f"it has the unknown filters {filters}")
+        self._dtype: np.dtype[Any] = dataset.dtype
+        _check_objects(self._dtype)
+        axes = dataset.shape
+        if len(axes) != 1:
+            raise ValueError(f"it has {len(axes)} axes instead of one")
+        self._count: int = axes[0]
+        self._portion: int = plist.get_chunk()[0] if plist.get_layout() == h5d.CHUNKED else max(self._count, 1)
+        stored = dataset.get_storage_size()
+        claimed = self._count * dataset.get_type().get_size()
+        if stored > file_size or claimed > stored * (MAX_EXPANSION if filters else 1):
+            raise ValueError(f"it claims {claimed} bytes, stored in {stored} of a file of {file_size}")
 
-    def rows(self, path: str, damage: list[str] | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the rows of a dataset and their numbers.
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields of a row."""
+        return self._dtype.names or ()
 
-        Unreadable rows are left out and told in *damage*, if that is given.
-        """
-        with _as_damage(f"{self.path}: the dataset {path!r}"):
-            dataset = self._dataset(path)
-            dtype = dataset.get_type().dtype
-            _check_objects(dtype)
-            count = dataset.get_space().get_simple_extent_npoints()
-            if not dtype.hasobject:
-                rows = np.empty(count, dtype)
+    def attribute(self, name: str) -> Any:
+        """Return an attribute that is one text or one number; None if there is no such."""
+        with _as_damage(f"{self._what}: its attribute {name!r}"):
+            if not h5a.exists(self._dataset, name.encode()):
+                return None
+            return _attribute(self._dataset, name.encode(), self._file_size)
+
+    def rows(self, damage: list[str] | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the rows and their numbers. Unreadable rows are left out and told in *damage*, if that is given."""
+        with _as_damage(self._what):
+            if not self._dtype.hasobject:
+                rows = np.empty(self._count, self._dtype)
                 try:
-                    _read(dataset, rows, 0)
-                    return rows, np.arange(count)
+                    self._read(rows, 0)
+                    return rows, np.arange(self._count)
                 except _H5PY_ERRORS:
                     if damage is None:
                         raise
-            return self._in_portions(dataset, dtype, count, path, damage)
+            return self._in_portions(damage)
 
-    def _in_portions(
-        self, dataset: Any, dtype: np.dtype[Any], count: int, path: str, damage: list[str] | None
-    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        plist = dataset.get_create_plist()
-        chunk = plist.get_chunk()[0] if plist.get_layout() == h5d.CHUNKED else count
-        portion = RAGGED_ROWS if dtype.hasobject else max(chunk, 1)
-        out, is_read = np.empty(count, dtype), np.zeros(count, bool)
-        budget = self._size
-        for start in range(0, count, portion):
-            rows = np.empty(min(portion, count - start), dtype)
+    def _in_portions(self, damage: list[str] | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        out, is_read = np.empty(self._count, self._dtype), np.zeros(self._count, bool)
+        portion = RAGGED_ROWS if self._dtype.hasobject else self._portion
+        budget = self._file_size
+        for start in range(0, self._count, portion):
+            rows = out[start : start + portion]
             try:
-                _read(dataset, rows, start)
+                self._read(rows, start)
                 budget -= _object_bytes(rows)
             except _H5PY_ERRORS as error:
                 if damage is None:
                     raise
-                damage.append(f"{self.path}: the rows {start} to {start + len(rows)} of {path!r} are lost: {error}")
+                damage.append(f"{self._what}: the rows {start} to {start + len(rows) - 1} are lost: {error}")
                 continue
             if budget < 0:
                 raise ValueError("its values are larger than the file")
-            out[start : start + len(rows)] = rows
-            is_read[start : start + len(rows)] = True
+            is_read[start : start + portion] = True
         numbers = np.flatnonzero(is_read)
-        return out if len(numbers) == count else out[numbers], numbers
+        return out if len(numbers) == self._count else out[numbers], numbers
 
-    def _dataset(self, path: str) -> Any:
-        self._check_links(path)
-        dataset = h5d.open(self._file.id, path.encode())
-        plist = dataset.get_create_plist()
-        # This comes before anything else is asked: to know its size, libhdf5 opens what a virtual dataset refers to.
-        if plist.get_layout() == h5d.VIRTUAL or plist.get_external_count():
-            raise ValueError("its values lie in another file, which is refused")
-        filters = [plist.get_filter(n)[0] for n in range(plist.get_nfilters())]
-        if not _FILTERS.issuperset(filters) or filters.count(h5z.FILTER_DEFLATE) > 1:
-            raise ValueError(f"it has unknown filters {filters}")
-        space = dataset.get_space()
-        stored = dataset.get_storage_size()
-        size = space.get_simple_extent_npoints() * dataset.get_type().get_size()
-        if stored > self._size or size > stored * (MAX_EXPANSION if filters else 1):
-            raise ValueError(f"it claims {size} bytes, stored in {stored} of a file of {self._size}")
-        if len(space.shape) != 1:
-            raise ValueError(f"it has {len(space.shape)} axes instead of one")
-        return dataset
-
-    def _check_links(self, path: str) -> None:
-        """Raise unless only hard links lead to *path*."""
-        place = b""
-        for part in path.encode().strip(b"/").split(b"/"):
-            place = place + b"/" + part if place else part
-            if place in self._hard or not place:
-                continue
-            if self._file.id.links.get_info(place).type != h5l.TYPE_HARD:
-                raise ValueError(f"{place!r} is a link out of its place, which is refused")
-            # Datasets are asked for once; groups are on the way to many.
-            if len(self._hard) < 10_000:
-                self._hard.add(place)
-
-
-def _read(dataset: Any, rows: NDArray[Any], start: int) -> None:
-    space = dataset.get_space()
-    space.select_hyperslab((start,), (len(rows),))
-    dataset.read(h5s.create_simple((len(rows),)), space, rows, h5t.py_create(rows.dtype))
+    def _read(self, rows: NDArray[Any], start: int) -> None:
+        space = self._dataset.get_space()
+        space.select_hyperslab((start,), (len(rows),))
+        self._dataset.read(h5s.create_simple((len(rows),)), space, rows, h5t.py_create(rows.dtype))
 
 
 def _check_objects(dtype: np.dtype[Any]) -> None:
@@ -1211,7 +1247,8 @@ def _check_objects(dtype: np.dtype[Any]) -> None:
     for name in dtype.names or ():
         one = dtype[name]
         inner = h5py.check_vlen_dtype(one)
-        if one.hasobject and h5py.check_string_dtype(one) is None and (inner is None or inner.kind not in "iuf"):
+        is_known = h5py.check_string_dtype(one) is not None or (isinstance(inner, np.dtype) and inner.kind in "iuf")
+        if one.hasobject and not is_known:
             raise ValueError(f"its field {name!r} refers to other objects")
     if dtype.hasobject and not dtype.names:
         raise ValueError("it refers to other objects")
@@ -1220,3 +1257,20 @@ def _check_objects(dtype: np.dtype[Any]) -> None:
 def _object_bytes(rows: NDArray[Any]) -> int:
     names = [name for name in rows.dtype.names or () if rows.dtype[name].hasobject]
     return sum(memoryview(value).nbytes for name in names for value in rows[name])
+
+
+def _attribute(owner: Any, name: bytes, limit: int) -> Any:
+    attribute = h5a.open(owner, name)
+    dtype = attribute.dtype
+    is_text = h5py.check_string_dtype(dtype) is not None or dtype.kind in "SV"
+    is_single = math.prod(attribute.shape) == 1 and dtype.names is None and dtype.itemsize <= limit
+    if not is_single or not (is_text or dtype.kind in "biuf"):
+        return None
+    cell = np.empty(attribute.shape, dtype)
+    attribute.read(cell)
+    value = cell.reshape(-1)[0]
+    if not is_text:
+        return value.item()
+    if isinstance(value, str):
+        return value
+    return bytes(value).decode("utf-8", "surrogatepass" if dtype.kind == "V" else "replace")

@@ -1,7 +1,7 @@
 """TensorBoard event files: which bytes is an event on disk, and which events do the bytes hold?
 
 A file is a row of frames: the length of the event (8 bytes), a checksum of the length, the event, a checksum of the
-event. An event is a protocol buffer, opaque here; only scalars, of which there are many, are encoded in this module.
+event. An event is a protocol buffer, of which TensorBoard needs so few fields that they are put together here.
 Everything is little-endian.
 """
 
@@ -18,7 +18,18 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["crc32c", "frame", "masked_crc", "read_events", "scalar_events"]
+__all__ = [
+    "bytes_field",
+    "crc32c",
+    "double_field",
+    "file_version_event",
+    "frame",
+    "int_field",
+    "masked_crc",
+    "read_events",
+    "scalar_events",
+    "summary_event",
+]
 
 _LENGTH = struct.Struct("<Q")
 _CHECK = struct.Struct("<I")
@@ -131,6 +142,32 @@ def _frame_header(length: int) -> bytes:
 def frame(event: bytes) -> bytes:
     """Return an encoded event as it stands in a file."""
     return _frame_header(len(event)) + event + _CHECK.pack(masked_crc(event))
+
+
+def int_field(number: int, value: int) -> bytes:
+    """Return a field of a protocol buffer, of type int32, int64 or enum."""
+    return _varint(number << 3) + _varint(value % 2**64)
+
+
+def double_field(number: int, value: float) -> bytes:
+    """Return a field of a protocol buffer, of type double."""
+    return _varint(number << 3 | 1) + struct.pack("<d", value)
+
+
+def bytes_field(number: int, value: bytes) -> bytes:
+    """Return a field of a protocol buffer: bytes, UTF-8 text, another message or packed numbers."""
+    return _varint(number << 3 | 2) + _varint(len(value)) + value
+
+
+def file_version_event(time: float) -> bytes:
+    """Return the framed event with which a file begins."""
+    return frame(double_field(1, time) + bytes_field(3, b"brain.Event:2"))
+
+
+def summary_event(tag: bytes, step: int, time: float, value: bytes) -> bytes:
+    """Return the framed event of one value; *value* is a field of TensorBoard's ``Summary.Value``."""
+    summary = bytes_field(1, bytes_field(1, tag) + value)
+    return frame(double_field(1, time) + int_field(2, step) + bytes_field(5, summary))
 
 
 # The order of fields inside a protocol buffer is free. With the tag in front and all that varies behind it, the front

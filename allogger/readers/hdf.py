@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allogger.errors import DamagedFile
-from allogger.formats.hdf import ATTRS, BLOCKS, INDEX, OWN_GROUP, SIDE_TABLES, TEXTS, ImageFile, objects, values_of
+from allogger.formats.hdf import (
+    ATTRS,
+    BLOCKS,
+    INDEX,
+    OWN_GROUP,
+    SIDE_TABLES,
+    TEXTS,
+    ImageDataset,
+    ImageFile,
+    objects,
+    values_of,
+)
 from allogger.reader import Columns, Reader, SeriesId
 from allogger.record import MAIN_PROCESS, split_full_key, split_hdf_path
 
@@ -37,11 +49,6 @@ class HdfReader(Reader):
     `close` may be called at any time; the next `read` opens the file again, or the one that has replaced it.
     """
 
-    #: The index, empty if the file has none. Each of its ``series`` has ``kind``, ``scope``, ``key``, ``count``,
-    #: ``first_step``, ``last_step``, ``first_time``, ``last_time``, ``paths``, ``layouts``, ``attrs`` (those that all
-    #: its values share) and, if these are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null.
-    index: Mapping[str, Any]
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage: list[str] = []
@@ -52,6 +59,20 @@ class HdfReader(Reader):
     def about(self) -> Mapping[str, Any]:
         """What the file says about its shard."""
         return self._about
+
+    @cached_property
+    def index(self) -> Mapping[str, Any]:
+        """What `allogger.formats.hdf.ImageBuilder.finish` returned, empty if the file has no index.
+
+        Each of its ``series`` has ``kind``, ``scope``, ``key``, ``count``, ``first_step``, ``last_step``,
+        ``first_time``, ``last_time``, ``paths``, ``layouts``, ``attrs`` (those that all its values share) and, if these
+        are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null.
+        """
+        if not self._index:
+            return {}
+        columns = self._index["series"]
+        rows = zip(*columns.values(), strict=True)
+        return {**self._index, "series": [dict(zip(columns, row, strict=True)) for row in rows]}
 
     def keys(self) -> list[SeriesId]:
         """Return the series in the file."""
@@ -83,8 +104,9 @@ class HdfReader(Reader):
 
     def last_time(self) -> float:
         """Return the time of the last value in the file (Unix seconds), minus infinity if it has none."""
-        entries = self.index.get("series")
-        return max((float(entry["last_time"]) for entry in entries), default=-np.inf) if entries else super().last_time()
+        if not self._index:
+            return super().last_time()
+        return float(max(self._index["series"].get("last_time", ()), default=-np.inf))
 
     def close(self) -> None:
         """Release the file."""
@@ -98,33 +120,33 @@ class HdfReader(Reader):
         if self._file is not None:
             return self._file
         self._file = file = ImageFile(self.path)
-        self._sides: dict[str, NDArray[Any]] = {}
+        self._about: Mapping[str, Any] = {}
+        self._index: dict[str, Any] = {}
         self._paths: dict[SeriesId, list[str]] = {}
         self._numbers: dict[SeriesId, int] = {}
-        self._about: Mapping[str, Any] = {}
-        self.index = {}
+        self._sides: dict[str, NDArray[Any]] = {}
+        self.__dict__.pop("index", None)
         try:
             if file.has(OWN_GROUP):
                 self._take_index(file)
+                return file
         except DamagedFile as error:
             self._note(f"{error}; its series are found without it")
-        if not self.index:
-            self._take_datasets(file)
+        self._take_datasets(file)
         return file
 
     def _take_index(self, file: ImageFile) -> None:
         try:
-            index = json.loads(file.rows(INDEX)[0].tobytes())
-            fields = index.pop("fields")
-            entries = [dict(zip(fields, entry, strict=True)) for entry in index["series"]]
-            named = {_id_of(entry): list(map(str, entry["paths"])) for entry in entries}
+            index = json.loads(file.dataset(INDEX).rows()[0].tobytes())
+            columns = index["series"]
+            names = [columns.get(name, []) for name in SeriesId._fields]
+            series = [SeriesId(*map(str, its)) for its in zip(*names, strict=True)]
+            paths = dict(zip(series, columns.get("paths", []), strict=True))
             about = dict(index["about"])
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise DamagedFile(f"{self.path}: the index is damaged ({error})") from error
-        self._about = about
-        self.index = {**index, "series": entries}
-        self._paths = named
-        self._numbers = {_id_of(entry): number for number, entry in enumerate(entries)}
+        self._about, self._index, self._paths = about, index, paths
+        self._numbers = {one: number for number, one in enumerate(series)}
 
     def _take_datasets(self, file: ImageFile) -> None:
         try:
@@ -134,8 +156,9 @@ class HdfReader(Reader):
         found: list[tuple[SeriesId, str, str]] = []
         for path in file.datasets():
             try:
-                if {"step", "value"} <= file.fields(path):
-                    found.append((*_names_of(path, file.attributes(path)), path))
+                dataset = file.dataset(path)
+                if {"step", "value"}.issubset(dataset.fields):
+                    found.append((*_names_of(path, dataset), path))
             except DamagedFile as error:
                 self._note(str(error))
             except ValueError as error:
@@ -155,23 +178,24 @@ class HdfReader(Reader):
     # -- values
 
     def _part(self, file: ImageFile, path: str) -> _Part:
+        dataset = file.dataset(path)
         found: list[str] = []
-        rows, order = file.rows(path, found)
+        rows, order = dataset.rows(found)
         for damage in found:
             self._note(damage)
-        attributes = file.attributes(path)
-        names = rows.dtype.names or ()
         try:
             step = rows["step"].astype(np.int64, casting="same_kind")
-            time = rows["time"].astype(np.float64) if "time" in names else np.full(len(rows), np.nan)
-            if "order" in names:
+            time = rows["time"].astype(np.float64) if "time" in dataset.fields else np.full(len(rows), np.nan)
+            if "order" in dataset.fields:
                 order = rows["order"].astype(np.int64)
-            value = values_of(rows, str(attributes.get("dtype", "")))
+            value = values_of(rows, str(dataset.attribute("dtype") or ""))
             if not step.ndim == time.ndim == order.ndim == 1:
                 raise ValueError("a row has several steps or times")
-        except (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
+        except DamagedFile:
+            raise
+        except (ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError) as error:
             raise DamagedFile(f"{self.path}: the dataset {path!r} is damaged: {error}") from error
-        return _Part(order, step, time, value, str(attributes.get("attrs", "")))
+        return _Part(order, step, time, value, str(dataset.attribute("attrs") or ""))
 
     def _columns(self, number: int, parts: list[_Part]) -> Columns:
         order, step, time = (np.concatenate([getattr(part, name) for part in parts]) for name in _Part._fields[:3])
@@ -210,7 +234,7 @@ class HdfReader(Reader):
             self._sides[path] = np.empty(0, SIDE_TABLES[path])
             try:
                 if file.has(path):
-                    self._sides[path] = file.rows(path)[0][list(SIDE_TABLES[path].names or ())]
+                    self._sides[path] = file.dataset(path).rows()[0][list(SIDE_TABLES[path].names or ())]
             except (DamagedFile, KeyError, IndexError) as error:
                 self._note(f"{self.path}: {path!r} is damaged: {error}")
         rows = self._sides[path]
@@ -218,15 +242,12 @@ class HdfReader(Reader):
         return mine
 
 
-def _id_of(entry: Mapping[str, Any]) -> SeriesId:
-    return SeriesId(str(entry["kind"]), str(entry["scope"]), str(entry["key"]))
-
-
-def _names_of(path: str, attributes: Mapping[str, Any]) -> tuple[SeriesId, str]:
+def _names_of(path: str, dataset: ImageDataset) -> tuple[SeriesId, str]:
     """Return whose values a dataset holds, and the process: what it says itself, else what its path says."""
-    if {"kind", "key"} <= attributes.keys():
-        scope, key = split_full_key(str(attributes["key"]))
-        return SeriesId(str(attributes["kind"]), scope, key), str(attributes.get("process", MAIN_PROCESS))
+    kind, name, process = (dataset.attribute(what) for what in ("kind", "key", "process"))
+    if isinstance(kind, str) and isinstance(name, str):
+        scope, key = split_full_key(name)
+        return SeriesId(kind, scope, key), str(process or MAIN_PROCESS)
     kind, scope, key, process = split_hdf_path(path)
     return SeriesId(kind, scope, key), process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class JournalReader(Reader):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open(path, "rb", buffering=1 << 20)  # noqa: SIM115  # lives as long as the reader
+        # Nobody closes what `open_run` returns, and that is fine.
+        weakref.finalize(self, self._file.close)
         self._scan = journal.Scan(path.stem)
         self._contents = journal.Contents()
         self._by_series: dict[int, journal.Rows] | None = None

@@ -15,15 +15,17 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
-from tensorboardX.proto.tensor_pb2 import TensorProto
-from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboardX.proto.types_pb2 import DT_STRING
 
 from allogger.errors import ConfigError
 from allogger.formats.append import AppendFile
-from allogger.formats.tfevents import frame, scalar_events
+from allogger.formats.tfevents import (
+    bytes_field,
+    double_field,
+    file_version_event,
+    int_field,
+    scalar_events,
+    summary_event,
+)
 from allogger.record import Batch, Payload, Record, Series, file_name
 from allogger.rundir import Shard, is_live, shard_of
 from allogger.writer import Writer
@@ -104,7 +106,7 @@ class TensorboardWriter(Writer):
             how(file)
 
     def _preamble(self) -> bytes:
-        return _framed(Event(wall_time=self.shard.start, file_version="brain.Event:2"))
+        return file_version_event(self.shard.start)
 
 
 # --------------------------------------------------------------------------------------------------------------- values
@@ -200,24 +202,22 @@ def _number(payload: Payload | float) -> np.float32:
 
 
 def _event(record: Record, bins: int) -> bytes:
-    tag = _tag(record.series).decode()
     if record.kind == "histogram":
-        value = Summary.Value(tag=tag, histo=_histogram(np.asarray(record.payload), bins))
+        value = bytes_field(_HISTOGRAM, _histogram(np.asarray(record.payload), bins))
     elif record.kind == "image":
-        value = Summary.Value(tag=tag, image=_image(np.asarray(record.payload), record.attrs.get("layout")))
+        value = bytes_field(_IMAGE, _image(np.asarray(record.payload), record.attrs.get("layout")))
     elif record.kind == "text":
-        value = Summary.Value(tag=tag, metadata=_TEXT_METADATA, tensor=_text(str(record.payload)))
+        value = _TEXT_METADATA + bytes_field(_TENSOR, _text(str(record.payload)))
     else:
         raise _Refused(f"TensorBoard has no place for values of kind {record.kind!r}")
-    return _framed(Event(wall_time=record.time, step=record.step, summary=Summary(value=[value])))
+    return summary_event(_tag(record.series), record.step, record.time, value)
 
 
-def _framed(event: Event) -> bytes:
-    encoded: bytes = event.SerializeToString()
-    return frame(encoded)
+# The messages below are those of TensorBoard's summary.proto and tensor.proto; here their fields have numbers only.
+_IMAGE, _HISTOGRAM, _TENSOR, _METADATA = 4, 5, 8, 9
 
 
-def _histogram(payload: NDArray[Any], bins: int) -> HistogramProto:
+def _histogram(payload: NDArray[Any], bins: int) -> bytes:
     if payload.dtype.kind not in "biuf":
         raise _Refused(f"values of type {payload.dtype} have no histogram")
     # Longer floats may overflow to infinity here, sums and squares below.
@@ -225,20 +225,19 @@ def _histogram(payload: NDArray[Any], bins: int) -> HistogramProto:
         values = payload.astype(np.float64).ravel()
         values = values[np.isfinite(values)]
         if not len(values):
-            return HistogramProto(bucket_limit=[0.0], bucket=[0.0])
+            return bytes_field(6, bytes(8)) + bytes_field(7, bytes(8))
         counts, limits = _binned(values, bins)
-        return HistogramProto(
-            min=values.min(),
-            max=values.max(),
-            num=len(values),
-            sum=values.sum(),
-            sum_squares=np.dot(values, values),
-            bucket_limit=limits,
-            bucket=counts,
-        )
+        # min, max, num, sum, sum_squares; bucket_limit, bucket
+        numbers = (values.min(), values.max(), len(values), values.sum(), np.dot(values, values))
+        fields = [double_field(place, number) for place, number in enumerate(numbers, 1)]
+        return b"".join([*fields, bytes_field(6, _doubles(limits)), bytes_field(7, _doubles(counts))])
 
 
-def _binned(values: NDArray[np.float64], bins: int) -> tuple[list[float], list[float]]:
+def _doubles(numbers: NDArray[Any]) -> bytes:
+    return numbers.astype("<f8").tobytes()
+
+
+def _binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return how many of the finite *values* are in each bin, and the upper limit of each."""
     # The width of all bins together must be a finite number too.
     scale = 1.0 if np.isfinite(values.max() - values.min()) else 0.25
@@ -246,17 +245,18 @@ def _binned(values: NDArray[np.float64], bins: int) -> tuple[list[float], list[f
         counts, edges = np.histogram(values * scale, bins)
     except ValueError:
         # The values are so close together that there are no floats between them for the edges.
-        return [float(len(values))], [float(values.max())]
-    return counts.astype(np.float64).tolist(), (edges[1:] / scale).tolist()
+        return np.array([len(values)]), values.max(keepdims=True)
+    return counts, edges[1:] / scale
 
 
-_TEXT_METADATA = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
-_ONE_ITEM = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+# plugin_data { plugin_name }
+_TEXT_METADATA = bytes_field(_METADATA, bytes_field(1, bytes_field(1, b"text")))
+# dtype: DT_STRING, tensor_shape { dim { size: 1 } }
+_ONE_TEXT = int_field(1, 7) + bytes_field(2, bytes_field(2, int_field(1, 1)))
 
 
-def _text(text: str) -> TensorProto:
-    encoded = text.encode("utf-8", "backslashreplace")
-    return TensorProto(dtype=DT_STRING, tensor_shape=_ONE_ITEM, string_val=[encoded])
+def _text(text: str) -> bytes:
+    return _ONE_TEXT + bytes_field(8, text.encode("utf-8", "backslashreplace"))
 
 
 # --------------------------------------------------------------------------------------------------------------- images
@@ -265,12 +265,12 @@ def _text(text: str) -> TensorProto:
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
 
-def _image(payload: NDArray[Any], layout: str | None) -> Any:
+def _image(payload: NDArray[Any], layout: str | None) -> bytes:
     pixels = _as_bytes(_height_width_channels(payload, layout))
     height, width, channels = pixels.shape
     if not height or not width:
         raise _Refused(f"an image of shape {payload.shape} has no pixels")
-    return Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=_png(pixels))
+    return int_field(1, height) + int_field(2, width) + int_field(3, channels) + bytes_field(4, _png(pixels))
 
 
 def _height_width_channels(image: NDArray[Any], layout: str | None) -> NDArray[Any]:
