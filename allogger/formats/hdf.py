@@ -1274,3 +1274,19 @@ def _attribute(owner: Any, name: bytes, limit: int) -> Any:
     if isinstance(value, str):
         return value
     return bytes(value).decode("utf-8", "surrogatepass" if dtype.kind == "V" else "replace")
+
+
+@contextmanager
+def converters() -> Iterator[None]:
+    """Have h5py convert texts within the block, also at the end of the interpreter, when it no longer does.
+
+    h5py takes its conversions away in an exit handler; those that HDF5 still has when the interpreter is gone crash it.
+    """
+    if h5t.find(h5t.py_create(_TEXT), h5t.py_create(_TEXT, logical=True)) is not None:
+        yield
+        return
+    h5py._register_converters()
+    try:
+        yield
+    finally:
+        h5py._unregister_converters()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from allogger.errors import DamagedFile
 from allogger.formats import journal
-from allogger.formats.hdf import ImageBuilder, SeriesPlan
+from allogger.formats.hdf import ImageBuilder, SeriesPlan, converters
 from allogger.reader import Columns, SeriesId
 from allogger.record import normal_scope
 from allogger.rundir import IMAGE, INDEX, atomic_write
@@ -42,7 +44,7 @@ def build_image(source: Path, *, tolerate_damage: bool = False) -> dict[str, Any
             for which in contents.series()
             if which[0] in found.names
         }
-        with ImageBuilder(source.with_name(source.stem + IMAGE), about, plan) as builder:
+        with converters(), ImageBuilder(source.with_name(source.stem + IMAGE), about, plan) as builder:
             for which, columns in _pieces(file, source.stem, contents):
                 if which[0] in found.names:
                     builder.append(_id(found, which), columns)
@@ -117,3 +119,9 @@ def _objects(
 ) -> Iterator[tuple[tuple[int, str], Columns]]:
     for which, items in objects.items():
         yield which, journal.object_columns(items)
+
+
+if __name__ == "__main__":
+    # A snapshot of a live journal, made beside the program that writes it and never in its way.
+    os.nice(10)
+    build_image(Path(sys.argv[1]), tolerate_damage=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import ClassVar
 
 from allogger.formats.append import AppendFile
-from allogger.formats.csv import HEADER, Encoder
-from allogger.record import Batch
-from allogger.rundir import Shard
+from allogger.formats.csv import HEADER, Encoder, mend
+from allogger.record import MAIN_PROCESS, Batch
+from allogger.rundir import Shard, is_live, shard_names
 from allogger.writer import Writer
 
 __all__ = ["CsvWriter"]
+
+_CSV = ".csv"
 
 
 class CsvWriter(Writer):
@@ -21,7 +24,8 @@ class CsvWriter(Writer):
     def __init__(self, shard: Shard) -> None:
         super().__init__(shard)
         self._encoder = Encoder(shard.process)
-        self._file = AppendFile(shard.path(".csv"), preamble=lambda: HEADER)
+        self._file = AppendFile(shard.path(_CSV), preamble=lambda: HEADER)
+        self._has_mended = shard.process != MAIN_PROCESS
 
     def accepts(self, kind: str) -> bool:
         """Take what fits into one cell: single numbers and texts."""
@@ -29,10 +33,20 @@ class CsvWriter(Writer):
 
     def write(self, batch: Batch) -> None:
         """Append the batch, or raise `OSError` and leave the file as it was."""
+        if not self._has_mended:
+            self._has_mended = True
+            self._mend_dead_shards()
         data, broken = self._encoder.encode(batch)
         self._file.write(data)
         for record, why in broken:
             self.reject(record.series, 1, why)
+
+    def _mend_dead_shards(self) -> None:
+        """Cut the torn last row of a process that was killed: pandas refuses a file that ends inside quotes."""
+        for name in shard_names(self.shard.events, _CSV):
+            with contextlib.suppress(OSError):
+                if name != self.shard.name and not is_live(self.shard.events, name):
+                    mend(self.shard.events / (name + _CSV))
 
     def sync(self) -> None:
         """Force the rows onto the disk."""

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import allogger
 from allogger.formats.csv import HEADER, rows
 from allogger.record import Batch, Record, Series
 from allogger.rundir import Shard, new_shard
@@ -193,3 +194,18 @@ def test_two_processes_with_the_same_key_write_two_files(shard: Shard, path: Pat
     for process in (shard, replace(shard, name=shard.name + "0", process="Process-1")):
         CsvWriter(process).write(batch_of(1.0))
     assert sorted(row.process for file in shard.events.iterdir() for row in rows(file)) == ["Process-1", "rank3"]
+
+
+def test_the_next_attempt_cuts_the_torn_row_that_a_killed_one_left(tmp_path: Path) -> None:
+    dead = tmp_path / "events" / "20200101T000000.000000-elsewhere-1-0.csv"
+    dead.parent.mkdir()
+    whole = b"key,step,time,process,kind,value\nmain/note,1,1.5,MainProcess,text,hello\n"
+    dead.write_bytes(whole + b'main/note,2,2.5,MainProcess,text,"a torn')
+    os.utime(dead, (0, 0))
+
+    allogger.basic_configure(tmp_path, ["csv"])
+    allogger.get_logger("main").log("again", "note")
+    allogger.close()
+
+    assert dead.read_bytes() == whole
+    assert [len(pd.read_csv(path)) for path in sorted(dead.parent.glob("*.csv"))] == [1, 1]
