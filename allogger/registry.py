@@ -2,7 +2,8 @@
 
 Our own implementations are named by ``module:Class`` strings, so that the core imports none of them and a heavy library
 is imported only when an output that needs it is configured. Plug-ins come by ``register_writer`` and ``register_kind``
-or by entry points in the groups ``allogger.writers``, ``allogger.kinds`` and ``allogger.readers``.
+or by entry points in the groups ``allogger.writers``, ``allogger.kinds``, ``allogger.readers`` and
+``allogger.checkers``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
-from allogger.errors import ConfigError, MissingDependency, UnknownName
+from allogger.checker import Checker
+from allogger.errors import AlloggerError, ConfigError, MissingDependency, UnknownName
 from allogger.kind import Kind
 from allogger.reader import Reader
 from allogger.writer import Writer
 
-__all__ = ["kinds", "readers", "register_kind", "register_writer", "writers"]
+__all__ = ["checkers", "kinds", "readers", "register_kind", "register_writer", "writers"]
 
 T = TypeVar("T")
 
@@ -36,19 +38,25 @@ class Registry(Generic[T]):
 
     def add(self, name: str, cls: type[T]) -> None:
         """Make *cls* known under *name*; raises `ConfigError` for a bad name or class."""
+        self._check_name(name)
+        self._check(name, cls)
+        self._known[name] = lambda: cls
+        self._classes.pop(name, None)
+
+    def _check_name(self, name: str) -> None:
         if not str(name).isidentifier() or name == "stdout":
-            raise ConfigError(f"the name of a {self._what} must be an identifier, not {name!r}")
+            raise ConfigError(f"{name!r} cannot name a plug-in: {self._what}s are called by identifiers")
         if name in self.builtin:
-            raise ConfigError(f"{name!r} is a {self._what} of allogger's own; choose another name")
-        if not _is_subclass(cls, self._parent):
+            raise ConfigError(f"{name!r} is one of allogger's own {self._what}s; choose another name")
+
+    def _check(self, name: str, cls: object) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, self._parent)):
             raise ConfigError(
                 f"{self._what} {name!r} must be a subclass of allogger.{self._parent.__name__}, not {cls!r}"
             )
         if inspect.isabstract(cls):
             missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
             raise ConfigError(f"{self._what} {name!r} ({cls.__name__}) lacks {missing}")
-        self._known[name] = lambda: cls
-        self._classes.pop(name, None)
 
     def remove(self, name: str) -> None:
         """Forget a plug-in; does nothing if there is none."""
@@ -61,34 +69,43 @@ class Registry(Generic[T]):
         self._search()
         return [*self.builtin, *sorted(self._known.keys() - self.builtin.keys())]
 
-    def plugins(self) -> Iterator[tuple[str, type[T]]]:
-        """Yield the name and class of each plug-in that can be imported; a broken one is reported and skipped."""
+    def plugins(self, report: Callable[[str], None]) -> Iterator[tuple[str, T]]:
+        """Yield the name and an object of each plug-in that works; a broken one is reported, once, and forgotten."""
         for name in self.names()[len(self.builtin) :]:
             try:
-                yield name, self[name]
+                made = self[name]()
             except Exception as error:
-                warnings.warn(
-                    f"allogger skips the {self._what} plug-in {name!r}: {error}", RuntimeWarning, stacklevel=2
-                )
                 self.remove(name)
+                why = str(error) if isinstance(error, AlloggerError) else f"{type(error).__name__}: {error}"
+                report(f"skips the {self._what} plug-in {name!r}: {why}")
+            else:
+                yield name, made
 
     def __contains__(self, name: str) -> bool:
         return name in self._known or (not self._searched and name in self.names())
 
     def __getitem__(self, name: str) -> type[T]:
-        """Return the class; raises `UnknownName`, or `MissingDependency` when its library is not installed."""
+        """Return the class; raises `UnknownName`, `MissingDependency` when its library is not installed, or
+        `ConfigError` for a plug-in that is broken."""
         if name not in self:
             raise UnknownName.of(self._what, name, self.names())
         if name not in self._classes:
             try:
-                self._classes[name] = self._known[name]()
-            except ImportError as error:
-                if isinstance(error, MissingDependency):
-                    raise
-                needed = error.name or "a library"
+                found = self._known[name]()
+                self._check(name, found)
+            except AlloggerError:
+                raise
+            except ModuleNotFoundError as error:
+                needed = str(error.name or "a library").partition(".")[0]
+                package = f"'allogger[{name}]'" if name in self.builtin else needed
                 raise MissingDependency(
-                    f"{self._what} {name!r} needs {needed}; install it with: pip install 'allogger[{name}]' ({error})"
+                    f"{self._what} {name!r} needs {needed}; install it with: pip install {package} ({error})"
                 ) from error
+            except ImportError as error:
+                raise MissingDependency(f"{self._what} {name!r} cannot be imported: {error}") from error
+            except Exception as error:
+                raise ConfigError(f"{self._what} {name!r} is broken: {type(error).__name__}: {error}") from error
+            self._classes[name] = found
         return self._classes[name]
 
     def _search(self) -> None:
@@ -97,22 +114,17 @@ class Registry(Generic[T]):
         self._searched = True
         from importlib.metadata import entry_points
 
+        refused = []
         for point in entry_points(group=self._group):
-            if point.name not in self._known:
-                self._known[point.name] = self._checked(point.name, point.load)
-
-    def _checked(self, name: str, load: Callable[[], Any]) -> Callable[[], type[T]]:
-        def checked() -> type[T]:
-            cls = load()
-            if not _is_subclass(cls, self._parent):
-                raise ConfigError(f"plug-in {name!r} is no subclass of allogger.{self._parent.__name__}: {cls!r}")
-            return cast("type[T]", cls)
-
-        return checked
-
-
-def _is_subclass(cls: object, parent: type) -> bool:
-    return isinstance(cls, type) and issubclass(cls, parent)
+            try:
+                self._check_name(point.name)
+            except ConfigError as error:
+                refused.append(f"allogger skips a plug-in of {point.dist.name if point.dist else point.value}: {error}")
+            else:
+                # What the program itself has registered goes before.
+                self._known.setdefault(point.name, point.load)
+        for why in refused:
+            warnings.warn(why, RuntimeWarning, stacklevel=3)
 
 
 def _import(path: str) -> Any:
@@ -150,6 +162,17 @@ readers: Registry[Reader] = Registry(
     {
         "hdf": "allogger.readers.hdf:HdfReader",
         "journal": "allogger.readers.journal:JournalReader",
+    },
+)
+checkers: Registry[Checker] = Registry(
+    "checker",
+    "allogger.checkers",
+    Checker,  # type: ignore[type-abstract]
+    {
+        "journal": "allogger.checkers.journal:JournalChecker",
+        "hdf": "allogger.checkers.hdf:HdfChecker",
+        "csv": "allogger.checkers.csv:CsvChecker",
+        "tensorboard": "allogger.checkers.tensorboard:TensorboardChecker",
     },
 )
 
