@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Reader", "SeriesId", "uniform"]
+__all__ = ["Columns", "Reader", "SeriesId", "objects", "uniform"]
 
 
 class SeriesId(NamedTuple):
@@ -40,25 +40,40 @@ class Columns:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
         """Return some of the rows, given by a mask or by their numbers."""
-        numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
-        attrs = {new: self.attrs[old] for new, old in enumerate(numbers.tolist()) if old in self.attrs}
+        attrs = {}
+        if self.attrs:
+            numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
+            attrs = {new: self.attrs[old] for new, old in enumerate(numbers.tolist()) if old in self.attrs}
         return Columns(self.step[rows], self.time[rows], self.value[rows], attrs)
 
 
-def uniform(values: list[Any]) -> NDArray[Any]:
-    """Return *values* stacked along a new first axis when they are arrays of one shape and dtype, else as objects."""
-    arrays = [v for v in values if isinstance(v, np.ndarray)]
-    if (
-        values
-        and len(arrays) == len(values)
-        and len({(a.shape, a.dtype.str, a.dtype.descr.__repr__()) for a in arrays}) == 1
-    ):
-        stacked: NDArray[Any] = np.stack(arrays)
-        return stacked
-    out = np.empty(len(values), dtype=object)
-    for row, value in enumerate(values):
-        out[row] = value
+def objects(values: Iterable[Any]) -> NDArray[Any]:
+    """Return a column of values, or a list of them, as an object array; of an array, numbers become 0-d arrays."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        # numpy's own numbers would lose their byte order.
+        values = [values[row, ...] for row in range(len(values))]
+    items = list(values)
+    out = np.empty(len(items), dtype=object)
+    for row, item in enumerate(items):
+        out[row] = item
     return out
+
+
+def uniform(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    """Return *values* stacked along a new first axis when they are arrays of one shape and dtype, else as objects."""
+    first = values[0] if len(values) else None
+    if not isinstance(first, np.ndarray) or not all(
+        isinstance(v, np.ndarray) and v.shape == first.shape and v.dtype == first.dtype for v in values
+    ):
+        return objects(values)
+    try:
+        # np.stack would make big-endian values native, and np.empty U1 out of U0.
+        stacked: NDArray[Any] = np.ndarray((len(values), *first.shape), first.dtype)
+    except ValueError:  # no room for another axis
+        return objects(values)
+    for row, value in enumerate(values):
+        stacked[row] = value
+    return stacked
 
 
 class Reader(ABC):
@@ -82,6 +97,11 @@ class Reader(ABC):
 
     def close(self) -> None:
         """Release the file."""
+
+    def last_step(self, series: SeriesId) -> int | None:
+        """Return the step of the last value of a series, None if it has none; raises `KeyError` like `read`."""
+        step = self.read(series).step
+        return int(step[-1]) if len(step) else None
 
     def last_time(self) -> float:
         """Return the time of the last value in the file (Unix seconds), minus infinity if it has none."""

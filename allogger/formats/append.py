@@ -14,7 +14,8 @@ __all__ = ["AppendFile"]
 
 Buffer = bytes | bytearray | memoryview
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+# A link in the place of our file would lead us to one that is not ours.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 # IOV_MAX of Linux and macOS.
 _MAX_BUFFERS = 1024
 # macOS has no fdatasync.

@@ -29,7 +29,7 @@ import numpy as np
 from allogger.errors import DamagedFile
 from allogger.record import INT, Batch, Record, Series
 
-__all__ = ["HEADER", "Encoder", "Row", "escape", "mend", "rows", "unescape"]
+__all__ = ["HEADER", "Encoder", "Row", "escape", "mend", "rows", "torn_bytes", "unescape"]
 
 HEADER = b"key,step,time,process,kind,value\n"
 
@@ -226,17 +226,29 @@ def _parsed_number(literal: str) -> float | int | bool | complex:
 # ------------------------------------------------------------------------------------------------------------- mending
 
 
-def mend(path: Path) -> int:
-    """Cut a last row that is not complete off the file, and return the number of bytes cut.
+def torn_bytes(path: Path) -> int:
+    """Return the length of a last row that is not complete, in bytes; raises `OSError`.
 
     The whole file is read, at the speed of the disk: whether a line feed ends a row or stands in a text depends on the
-    number of quotes before it. Raises `OSError` if the file cannot be read or changed.
+    number of quotes before it.
     """
     with open(path, "rb") as file:
         end = _end_of_last_row(file)
+        return file.seek(0, os.SEEK_END) - end
+
+
+def mend(path: Path) -> int:
+    """Cut a last row that is not complete off the file, and return the number of bytes cut, see `torn_bytes`.
+
+    Raises `OSError` if the file cannot be read or changed, or is a symbolic link.
+    """
+    # A link may lead to a file that nobody meant, and a pipe would keep us waiting for its other end.
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:
+        end = _end_of_last_row(file)
         size = file.seek(0, os.SEEK_END)
-    if end < size:
-        os.truncate(path, end)
+        if end < size:
+            os.ftruncate(file.fileno(), end)
     return size - end
 
 

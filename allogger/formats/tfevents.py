@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "FRAME_BYTES",
     "bytes_field",
     "crc32c",
     "double_field",
@@ -29,11 +30,14 @@ __all__ = [
     "read_events",
     "scalar_events",
     "summary_event",
+    "tags",
 ]
 
 _LENGTH = struct.Struct("<Q")
 _CHECK = struct.Struct("<I")
 _HEADER = _LENGTH.size + _CHECK.size
+#: What a frame has besides the event.
+FRAME_BYTES = _HEADER + _CHECK.size
 
 # -------------------------------------------------------------------------------------------------------------- CRC-32C
 
@@ -286,6 +290,39 @@ def read_events(path: Path, damage: list[str]) -> Iterator[bytes]:
             else:
                 damage.append(f"{path}: the event at byte {start} does not agree with its checksum")
             start = end
+
+
+def tags(event: bytes) -> list[bytes]:
+    """Return the tag of each value in an event, as far as the event can be understood."""
+    summaries = _messages(event, _SUMMARY >> 3)
+    return [tag for summary in summaries for value in _messages(summary, 1) for tag in _messages(value, 1)]
+
+
+def _messages(message: bytes, wanted: int) -> Iterator[bytes]:
+    """Yield the content of the fields with that number which are texts or messages themselves."""
+    at = 0
+    while at < len(message):
+        field, at = _read_varint(message, at)
+        kind = field & 7
+        if kind == 0:
+            _, at = _read_varint(message, at)
+            continue
+        length, at = _read_varint(message, at) if kind == 2 else ({1: 8, 5: 4}.get(kind, len(message)), at)
+        if kind == 2 and field >> 3 == wanted:
+            yield message[at : at + length]
+        at += length
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number at a place, and the place behind it."""
+    number = 0
+    for shift in range(0, 64, 7):
+        byte = message[at] if at < len(message) else 0
+        number |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            break
+    return number, at
 
 
 def _is_header(header: bytes) -> bool:

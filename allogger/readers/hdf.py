@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +21,10 @@ from allogger.formats.hdf import (
     TEXTS,
     ImageDataset,
     ImageFile,
-    objects,
     values_of,
 )
-from allogger.reader import Columns, Reader, SeriesId
-from allogger.record import MAIN_PROCESS, split_full_key, split_hdf_path
+from allogger.reader import Columns, Reader, SeriesId, objects, uniform
+from allogger.record import MAIN_PROCESS, full_key, split_full_key, split_hdf_path
 
 __all__ = ["HdfReader"]
 
@@ -66,7 +65,8 @@ class HdfReader(Reader):
 
         Each of its ``series`` has ``kind``, ``scope``, ``key``, ``count``, ``first_step``, ``last_step``,
         ``first_time``, ``last_time``, ``paths``, ``layouts``, ``attrs`` (those that all its values share) and, if these
-        are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null.
+        are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null. ``left_out`` says why the file does not
+        hold the series; null if it does.
         """
         if not self._index:
             return {}
@@ -145,8 +145,12 @@ class HdfReader(Reader):
             about = dict(index["about"])
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise DamagedFile(f"{self.path}: the index is damaged ({error})") from error
-        self._about, self._index, self._paths = about, index, paths
+        self._about, self._index = about, index
         self._numbers = {one: number for number, one in enumerate(series)}
+        self._paths = {one: its for one, its in paths.items() if its}
+        for one, why in zip(series, columns.get("left_out", ()), strict=False):
+            if why:
+                self._note(f"{self.path}: {full_key(one.scope, one.key)!r} is not in this file: {why}")
 
     def _take_datasets(self, file: ImageFile) -> None:
         try:
@@ -199,14 +203,14 @@ class HdfReader(Reader):
 
     def _columns(self, number: int, parts: list[_Part]) -> Columns:
         order, step, time = (np.concatenate([getattr(part, name) for part in parts]) for name in _Part._fields[:3])
-        value = parts[0].value if len(parts) == 1 else objects(one for part in parts for one in _items(part.value))
+        value = parts[0].value if len(parts) == 1 else np.concatenate([objects(part.value) for part in parts])
         shared = _json_object(parts[0].attrs)
         if np.any(order[1:] < order[:-1]):
             rows = np.argsort(order, kind="stable")
             order, step, time, value = order[rows], step[rows], time[rows], value[rows]
         if value.dtype == object:
             self._put_exact_texts(number, order, value)
-            value = _uniform(value)
+            value = uniform(value)
         attrs = dict.fromkeys(range(len(order)), shared) if shared else self._own_attrs(number, order)
         return Columns(step, time, value, attrs)
 
@@ -244,10 +248,9 @@ class HdfReader(Reader):
 
 def _names_of(path: str, dataset: ImageDataset) -> tuple[SeriesId, str]:
     """Return whose values a dataset holds, and the process: what it says itself, else what its path says."""
-    kind, name, process = (dataset.attribute(what) for what in ("kind", "key", "process"))
-    if isinstance(kind, str) and isinstance(name, str):
-        scope, key = split_full_key(name)
-        return SeriesId(kind, scope, key), str(process or MAIN_PROCESS)
+    kind, scope, name, process = (dataset.attribute(what) for what in ("kind", "scope", "key", "process"))
+    if isinstance(kind, str) and isinstance(scope, str) and isinstance(name, str):
+        return SeriesId(kind, scope, split_full_key(name)[1]), str(process or MAIN_PROCESS)
     kind, scope, key, process = split_hdf_path(path)
     return SeriesId(kind, scope, key), process
 
@@ -258,22 +261,3 @@ def _json_object(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _items(value: NDArray[Any]) -> Iterable[Any]:
-    """Yield the values one by one, numbers as 0-d arrays, which keep their dtype."""
-    return value if value.dtype == object else (value[row, ...] for row in range(len(value)))
-
-
-def _uniform(value: NDArray[Any]) -> NDArray[Any]:
-    """Return *value* with its arrays stacked if they have one dtype and shape."""
-    first = value[0] if len(value) else None
-    if not isinstance(first, np.ndarray) or first.ndim >= 64:
-        return value
-    if not all(isinstance(v, np.ndarray) and v.dtype == first.dtype and v.shape == first.shape for v in value):
-        return value
-    # np.stack would make big-endian values native, and np.empty U1 out of U0.
-    out: NDArray[Any] = np.ndarray((len(value), *first.shape), first.dtype)
-    for row, one in enumerate(value):
-        out[row] = one
-    return out

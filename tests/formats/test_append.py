@@ -170,10 +170,8 @@ def test_a_torn_write_in_a_file_that_was_replaced_does_not_cut_the_new_one(path:
     assert path.read_bytes() == b"somebody else's ours"
 
 
-def test_a_device_that_is_always_full_raises_each_time(tmp_path: Path) -> None:
-    path = tmp_path / "full"
-    path.symlink_to("/dev/full")
-    file = AppendFile(path)
+def test_a_device_that_is_always_full_raises_each_time() -> None:
+    file = AppendFile(Path("/dev/full"))
     for _ in range(3):
         with pytest.raises(OSError, match="No space left"):
             file.write([b"a", b"b"])

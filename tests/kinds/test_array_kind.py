@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,36 @@ def test_numbers_texts_and_lists_can_be_stored_as_arrays(value: Any, expected: A
 def test_what_would_not_read_back_is_refused(value: Any) -> None:
     with pytest.raises(Unstorable):
         ArrayKind().encode(value)
+
+
+def nested(depth: int) -> np.dtype[Any]:
+    return np.dtype([("x", nested(depth - 1))]) if depth else np.dtype("f8")
+
+
+def of_rationals() -> np.dtype[Any]:
+    """Return fields of a dtype that is not numpy's own, as other libraries register some."""
+    tests = pytest.importorskip("numpy._core._rational_tests", reason="numpy 1 has it elsewhere")
+    return np.dtype([("ratio", tests.rational), ("b", "f4")])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: np.dtype((np.int32, [("low", "i2"), ("high", "i2")])), lambda: nested(70), of_rationals],
+    ids=["numbers with fields", "fields in fields without end", "fields of another library's dtype"],
+)
+def test_a_dtype_that_no_file_could_restore_is_refused_with_a_sentence(make: Callable[[], np.dtype[Any]]) -> None:
+    with pytest.raises(Unstorable, match="an array with fields that would not read back: "):
+        ArrayKind().encode(np.zeros((2, 2), make()))
+
+
+@pytest.mark.parametrize("offsets", [[0, 0], [4, 0], [0, 2]])
+def test_fields_that_overlap_or_lie_in_another_order_are_kept(offsets: list[int]) -> None:
+    dtype = np.dtype({"names": ["a", "b"], "formats": ["f4", "i4"], "offsets": offsets, "itemsize": 8})
+
+    payload, _ = ArrayKind().encode(np.zeros((2, 2), dtype))
+
+    assert isinstance(payload, np.ndarray)
+    assert payload.dtype == dtype
 
 
 def test_a_read_back_array_is_shown_as_it_is() -> None:
