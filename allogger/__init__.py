@@ -21,6 +21,7 @@ from allogger.errors import (
 )
 from allogger.kind import Kind
 from allogger.logger import Logger, basic_configure, close, flush, get_logger, get_root, run
+from allogger.plain import Unstorable
 from allogger.registry import register_kind, register_writer
 from allogger.store import Run, Runs, Series, open_run, open_runs
 from allogger.writer import Writer
@@ -39,6 +40,7 @@ __all__ = [
     "Runs",
     "Series",
     "UnknownName",
+    "Unstorable",
     "WriteFailed",
     "Writer",
     "__version__",
@@ -64,9 +66,12 @@ def __getattr__(name: str) -> Any:
 
         return writers.names()
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("allogger")
+        try:
+            return version("allogger")
+        except PackageNotFoundError:  # a checkout that is not installed
+            return "0+unknown"
     if name in _SUBMODULES:
         return importlib.import_module(f"allogger.{name}")
     raise AttributeError(f"module 'allogger' has no attribute {name!r}")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from allogger.lane import Outlet
-from allogger.record import full_key
+from allogger.record import Series, full_key
 from allogger.settings import Filter
 
 __all__ = ["Accounts"]
@@ -34,6 +34,12 @@ class Accounts:
             self._unstored[name] += 1
             return self._unstored[name]
 
+    def count_series(self, counts: Mapping[Series | None, int]) -> None:
+        """Count values of series; None stands for those of which nobody knows any more what they were."""
+        with self._lock:
+            for series, count in counts.items():
+                self._unstored["?" if series is None else series.full_key] += count
+
     def not_stored(self, scope: str, key: str, why: str) -> None:
         """Count a value that no output gets; reported once per key."""
         if self.count(scope, key) == 1:
@@ -45,17 +51,17 @@ class Accounts:
         when = "after allogger was closed" if was_closed else "before allogger.basic_configure was called"
         self.tell_once(f"values that are logged {when} are not stored; they are counted and named at the end")
 
-    def note(self, scope: str, key: str, what: str) -> None:
-        """Tell the user, once per key, something about its values that he may not expect."""
-        self.tell_once(f"{full_key(scope, key)!r}: {what}")
+    def note(self, scope: str, key: str, what: str, example: str = "") -> None:
+        """Tell the user, once per key, something about its values that he may not expect, with the first *example*."""
+        self.tell_once(f"{full_key(scope, key)!r}: {what}", example)
 
-    def tell_once(self, text: str) -> None:
-        """Report *text* unless it was reported before."""
+    def tell_once(self, text: str, example: str = "") -> None:
+        """Report *text*, followed by *example*, unless it was reported before, with whichever example."""
         with self._lock:
             is_new = text not in self._told
             self._told.add(text)
         if is_new:
-            self._report(text)
+            self._report(f"{text} {example}".rstrip())
 
     def say_losses(self, outlets: Iterable[Outlet], late: Iterable[str]) -> None:
         """Report what outputs could not write, and the names of those that were too *late*."""

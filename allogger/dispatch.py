@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from allogger.intake import Intake
-from allogger.lane import Lane, Outlet
+from allogger.intake import WAKE_BYTES, Intake
+from allogger.lane import Lane, Outlet, breathe
 from allogger.record import Batch
 
 __all__ = ["Dispatch"]
@@ -44,7 +44,7 @@ class Dispatch:
         self._room = threading.Condition(threading.Lock())
 
     def set_aside(self) -> SetAside:
-        """Hand on what waits, begin anew, and return what `go_on` needs; the lanes that are set aside go on to write."""
+        """Hand on what waits, begin anew, and return what `go_on` needs. Lanes that are set aside go on to write."""
         disk = self.lanes.get("disk")
         if disk is not None:
             disk.connect(None)
@@ -87,22 +87,32 @@ class Dispatch:
         if disk is not None:
             disk.call(order)
 
-    # -------------------------------------------------------------------------------------------------- in the disk
-    # lane
+    # ------------------------------------------------------------------------------------------------- in the disk lane
 
     def drain(self) -> None:
-        """Hand everything in the buffer to the outlets."""
-        while (taken := self.intake.take()) is not None:
-            batch, row_plans, object_plans = taken
+        """Hand everything to the outlets that was in the buffer when the call began."""
+        # No more than that: threads that log without a pause would keep the lane here, and nothing would be written.
+        left = len(self.intake.buffer)
+        while (taken := self.intake.take(left)) is not None:
+            left -= taken.nbytes
+            if left > 0:
+                breathe()
+            batch, row_plans, object_plans, _ = taken
             plans = sorted({*(np.unique(row_plans).tolist() if len(row_plans) else ()), *object_plans})
+            for plan in plans:
+                if any(outlet.is_closed for outlet in self._plans[plan]):
+                    # Looked up by a log call before its run was closed, and logged afterwards.
+                    self.intake.stray(batch.select(row_plans == plan, [one == plan for one in object_plans]))
             if len(plans) == 1:
                 for outlet in self._plans[plans[0]]:
-                    outlet.offer(batch)
+                    if not outlet.is_closed:
+                        outlet.offer(batch)
             else:
                 self._distribute(batch, row_plans, object_plans, plans)
             for lane in list(self.lanes.values()):
                 if lane.name != "disk":
                     lane.wake()
+        self.intake.attention[0] = WAKE_BYTES
         if self._is_full and self.intake.nbytes < self._limit() // 2:
             with self._room:
                 self._is_full = False
@@ -114,6 +124,8 @@ class Dispatch:
             for outlet in self._plans[plan]:
                 by_outlet.setdefault(id(outlet), (outlet, set()))[1].add(plan)
         for outlet, mine in by_outlet.values():
+            if outlet.is_closed:
+                continue
             if len(mine) == len(plans):
                 outlet.offer(batch)
                 continue
@@ -121,7 +133,7 @@ class Dispatch:
             if len(part):
                 outlet.offer(part)
 
-    # --------------------------------------------------------------------------------------------------- back-pressure
+    # ---------------------------------------------------------------------------------------------------- back-pressure
 
     def pressure(self) -> bool:
         """Wake the lane because much is waiting; return whether it is so much that the gate has just been closed.
@@ -131,10 +143,17 @@ class Dispatch:
         disk = self.lanes.get("disk")
         if disk is not None:
             disk.wake()
+        # Not with every call from now on: the lane needs a while.
+        self.intake.attention[0] = len(self.intake.buffer) + WAKE_BYTES
         if self._is_full or self.intake.nbytes < self._limit():
             return False
         self._is_full = True
         return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every log call has to ask `has_room`."""
+        return self._is_full
 
     def has_room(self) -> bool:
         """Return whether a value may be logged now, after waiting for the lane if need be."""
@@ -172,13 +191,18 @@ class Dispatch:
         orders = [(lane, lane.submit(partial(lane.finish, outlets))) for lane in self.lanes.values()]
         for lane, order in orders:
             if not lane.wait(order, _left(deadline)):
-                late += [outlet.name for outlet in lane.outlets if not outlet.is_closed]
+                late += [outlet.name for outlet in lane.outlets if not outlet.is_finished]
         return late
 
-    def stop(self) -> None:
-        """Let all threads end when they have done what they were asked for."""
+    def stop(self, timeout: float) -> None:
+        """Let all threads end, and wait for the one that empties the intake, at most *timeout* seconds.
+
+        It would take what is meant for the lanes of the next configuration.
+        """
         for lane in self.lanes.values():
             lane.stop()
+        if "disk" in self.lanes:
+            self.lanes["disk"].join(timeout)
 
 
 def _left(deadline: float) -> float | None:

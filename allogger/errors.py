@@ -78,3 +78,11 @@ class DamagedFile(AlloggerError, ValueError):
 
 class WriteFailed(AlloggerError, OSError):
     """Values that could not be stored, raised by ``flush`` and ``close`` when ``strict`` is set."""
+
+
+def words_of(error: BaseException) -> str:
+    """Return what *error* says; that of a plug-in or of a hostile value may not be able to say it."""
+    try:
+        return str(error)
+    except Exception:
+        return f"a {type(error).__name__} that cannot be shown"

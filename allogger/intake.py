@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,12 @@ __all__ = ["OBJECT", "Intake", "Taken"]
 OBJECT: Final = 3
 STEP_FLAG: Final = 0x8000_0000
 SLOT_BYTES: Final = 20
+# So much is taken at once: little, so that the threads that log get the interpreter back soon, but a part of what
+# waits, because among busy threads whoever gives the interpreter up is 5 ms without it, however little there is to do.
+_TAKE_BYTES: Final = SLOT_BYTES * 8_000
+_TAKE_PART: Final = 8
+#: When this much waits, log calls wake the lane.
+WAKE_BYTES: Final = SLOT_BYTES * 25_000
 _SLOT = np.dtype([("id", "<u4"), ("time", "<f8"), ("bits", "<i8")])
 
 #: Packs ``(id, time, value)``; the second packs ``(id | STEP_FLAG, 0.0, step, id, time, value)``.
@@ -39,11 +46,12 @@ MAX_STEP: Final = 2**63 - 1
 
 
 class Taken(NamedTuple):
-    """Values taken out of the buffer: a batch, and for each row and each object the number of its plan."""
+    """Values taken out of the buffer: a batch, for each row and each object the number of its plan, and their bytes."""
 
     batch: Batch
     row_plans: np.ndarray[Any, np.dtype[np.int64]]
     object_plans: list[int]
+    nbytes: int
 
 
 class Intake:
@@ -54,28 +62,37 @@ class Intake:
         self.buffer = bytearray()
         self.objects: dict[int, tuple[str, Payload, Mapping[str, Any]]] = {}
         self.object_bytes = 0
+        #: The one element is the size of the buffer from which on a log call asks for attention.
+        self.attention = [WAKE_BYTES]
         self._counter = itertools.count()
+        # Ids of routes are never used twice: a log call may have looked one up before `clear` and use it afterwards.
+        self._first_route = 0
+        self._route_series: list[int] = []
+        self.series: list[Series] = []
         self.clear()
 
     def clear(self) -> None:
         """Forget all values, routes, series and counters."""
+        self._past = self._first_route, self._route_series, self.series
+        self._first_route += len(self._route_series)
+        self.strays: Counter[Series | None] = Counter()
         self.buffer.clear()
         self.objects.clear()
         self.object_bytes = 0
-        self.series: list[Series] = []
-        self._route_series: list[int] = []
+        self.series = []
+        self._route_series = []
         self._route_plan: list[int] = []
         self._tables: tuple[Any, Any] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        self.next_step = np.zeros(64, np.int64)
+        self._first_steps: list[int] = []
+        # Of the series that the lane has seen. Only the lane changes it: a sum of numpy is no single step.
+        self._next_step = np.zeros(0, np.int64)
 
     # ------------------------------------------------------------------------------------------ in the threads that log
 
     def add_series(self, scope: str, key: str, next_step: int) -> Series:
         """Return a new series whose automatic steps begin with *next_step*; the caller holds a lock."""
         series = Series(len(self.series), scope, key)
-        if series.index >= len(self.next_step):
-            self.next_step = np.concatenate([self.next_step, np.zeros_like(self.next_step)])
-        self.next_step[series.index] = next_step
+        self._first_steps.append(min(next_step, MAX_STEP))
         self.series.append(series)
         return series
 
@@ -83,7 +100,7 @@ class Intake:
         """Return the id for slots of values of *series* that go to the outputs of *plan*; the caller holds a lock."""
         self._route_plan.append(plan)
         self._route_series.append(series.index)
-        return (len(self._route_series) - 1) * 4
+        return (self._first_route + len(self._route_series) - 1) * 4
 
     def put_object(
         self,
@@ -97,30 +114,48 @@ class Intake:
     ) -> None:
         """Append a value that is no plain number to *buffer*: ours, or one that is handed on later."""
         number = next(self._counter)
+        size = _size(payload)
+        # With a call in this line another thread could come between its reading and its writing.
+        self.object_bytes += size
         self.objects[number] = (kind, payload, attrs)
-        self.object_bytes += _size(payload)
         if step is None:
             buffer.extend(PACK[INT](route + OBJECT, time, number))
         else:
             buffer.extend(PACK_STEP[INT]((route + OBJECT) | STEP_FLAG, 0.0, step, route + OBJECT, time, number))
+
+    def upcoming(self, series: Series) -> int:
+        """Return the next automatic step of *series*, as far as its values are taken out."""
+        known = self._next_step
+        return int(known[series.index]) if series.index < len(known) else self._first_steps[series.index]
 
     @property
     def nbytes(self) -> int:
         """The memory that the waiting values take, in bytes."""
         return len(self.buffer) + self.object_bytes
 
-    # ---------------------------------------------------------------------------------------------- in the lane's
-    # thread
+    # --------------------------------------------------------------------------------------------- in the lane's thread
 
-    def take(self, limit: int = 1 << 20) -> Taken | None:
-        """Take about *limit* bytes of slots out of the buffer; None if it is empty. One thread at a time."""
+    def go_on_with(self, steps: Mapping[int, int]) -> None:
+        """Set the next automatic step of series, by their index."""
+        self._take_up_series()
+        for index, step in steps.items():
+            self._next_step[index] = step
+
+    def _take_up_series(self) -> None:
+        new = self._first_steps[len(self._next_step) :]
+        if new:
+            self._next_step = np.concatenate([self._next_step, np.array(new, np.int64)])
+
+    def take(self, limit: int) -> Taken | None:
+        """Take some of the first *limit* bytes out of the buffer; None if it is empty. One thread at a time."""
         buffer = self.buffer
-        size = min(len(buffer), limit - limit % SLOT_BYTES)
-        if not size:
+        share = max(_TAKE_BYTES, limit // _TAKE_PART)
+        size = min(len(buffer), limit, share - share % SLOT_BYTES)
+        if size <= 0:
             return None
         if size < len(buffer) and buffer[size - SLOT_BYTES + 3] & 0x80:
             size += SLOT_BYTES  # a step and its value stay together
-        slots = np.frombuffer(bytes(buffer[:size]), _SLOT)
+        slots = np.frombuffer(buffer[:size], _SLOT)
         del buffer[:size]
         ids = slots["id"]
         times = slots["time"]
@@ -135,20 +170,52 @@ class Intake:
             ids, times, bits = ids[rows], times[rows], bits[rows]
         else:
             is_given = np.zeros(0, bool)
-        routes = (ids >> 2).astype(np.intp)
+        routes = (ids >> 2).astype(np.intp) - self._first_route
+        is_known = routes >= 0
+        if not is_known.all():
+            self._count_strays(routes[~is_known], bits[~is_known & ((ids & 3) == OBJECT)])
+            ids, times, bits, routes = (column[is_known] for column in (ids, times, bits, routes))
+            if steps is not None:
+                is_given, steps = is_given[is_known], steps[is_known]
         if len(self._tables[0]) != len(self._route_series):
             self._tables = np.array(self._route_series, np.int64), np.array(self._route_plan, np.int64)
         series = self._tables[0][routes]
+        self._take_up_series()
         step = self._count(series) if steps is None else self._count_given(series, is_given, steps)
-        return self._split(ids & 3, series, self._tables[1][routes], step, times, bits)
+        return Taken(*self._split(ids & 3, series, self._tables[1][routes], step, times, bits), size)
+
+    def leftover(self) -> Counter[Series | None]:
+        """Take everything out and return how many values of which series that was; for what came too late."""
+        while (taken := self.take(len(self.buffer))) is not None:
+            self.stray(taken.batch)
+        found, self.strays = self.strays, Counter()
+        return found
+
+    def stray(self, batch: Batch) -> None:
+        """Count the values of *batch*, which came too late for any output."""
+        self.strays.update(batch.names[index] for index in batch.series.tolist())
+        self.strays.update(record.series for record in batch.objects)
+
+    def _count_strays(self, routes: np.ndarray[Any, Any], objects: np.ndarray[Any, Any]) -> None:
+        """Count values that were logged under an id from before the last `clear`; *routes* are negative."""
+        first, route_series, series = self._past
+        for route in (routes + self._first_route - first).tolist():
+            self.strays[series[route_series[route]] if route >= 0 else None] += 1
+        for number in objects.tolist():
+            found = self.objects.pop(number, None)
+            if found is not None:
+                size = _size(found[1])
+                self.object_bytes -= size
 
     def _count(self, series: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the automatic steps of rows of these series, and move the counters on."""
         n = len(series)
+        if not n or self._next_step[series].max() > MAX_STEP - n:
+            return self._count_given(series, np.zeros(n, bool), np.zeros(n, np.int64))
         first = int(series[0])
         if (series == first).all():
-            begin = int(self.next_step[first])
-            self.next_step[first] += n
+            begin = int(self._next_step[first])
+            self._next_step[first] += n
             return np.arange(begin, begin + n)
         order = np.argsort(series, kind="stable")
         ordered = series[order]
@@ -159,8 +226,8 @@ class Intake:
         counts = np.diff(starts, append=n)
         present = ordered[starts]
         step = np.empty(n, np.int64)
-        step[order] = np.arange(n) - np.repeat(starts - self.next_step[present], counts)
-        self.next_step[present] += counts
+        step[order] = np.arange(n) - np.repeat(starts - self._next_step[present], counts)
+        self._next_step[present] += counts
         return step
 
     def _count_given(
@@ -171,10 +238,10 @@ class Intake:
         for index in np.unique(series).tolist():
             mine = np.flatnonzero(series == index)
             given = is_given[mine]
-            upcoming = int(self.next_step[index])
+            upcoming = int(self._next_step[index])
             if given.all():
                 upcoming = max(upcoming, _after(int(step[mine].max())))
-            elif not given.any():
+            elif not given.any() and upcoming <= MAX_STEP - len(mine):
                 step[mine] = upcoming + np.arange(len(mine))
                 upcoming += len(mine)
             else:
@@ -184,10 +251,12 @@ class Intake:
                     else:
                         step[row] = upcoming
                         upcoming = _after(upcoming)
-            self.next_step[index] = upcoming
+            self._next_step[index] = upcoming
         return step
 
-    def _split(self, code: Any, series: Any, plans: Any, step: Any, times: Any, bits: Any) -> Taken:
+    def _split(
+        self, code: Any, series: Any, plans: Any, step: Any, times: Any, bits: Any
+    ) -> tuple[Batch, Any, list[int]]:
         """Return the numbers in columns and the rest as records."""
         is_number = code != OBJECT
         objects: list[Record] = []
@@ -197,7 +266,8 @@ class Intake:
             before = np.cumsum(is_number)
             for row in np.flatnonzero(~is_number).tolist():
                 kind, payload, attrs = self.objects.pop(int(bits[row]))
-                self.object_bytes -= _size(payload)
+                size = _size(payload)
+                self.object_bytes -= size
                 name = self.series[int(series[row])]
                 objects.append(Record(name, kind, int(step[row]), float(times[row]), payload, attrs))
                 at.append(int(before[row]))
@@ -215,7 +285,7 @@ class Intake:
             tuple(objects),
             tuple(at),
         )
-        return Taken(batch, plans, object_plans)
+        return batch, plans, object_plans
 
 
 def _after(step: int) -> int:

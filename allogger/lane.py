@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import time
 from collections import Counter, deque
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from allogger.errors import words_of
 from allogger.record import Batch
 from allogger.writer import Writer
 
@@ -19,8 +21,12 @@ __all__ = ["Lane", "Outlet"]
 # A writer that has failed is tried again after 0.1 s, 0.2 s, ... 30 s.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 _SYNC_SECONDS = 30.0
+_WRITE_ROWS = 16_384
 # So many broken values in a row, and a writer is taken to be broken itself: no more looking for the good ones.
 _MAX_STRIKES = 32
+# Modules that numpy and the standard library import when they are first needed. A child forked while our thread was in
+# the middle of that could never use them.
+_LATE_IMPORTS = ("numpy.ma", "_strptime", "encodings.unicode_escape")
 
 
 class Outlet:
@@ -47,7 +53,9 @@ class Outlet:
         self._retry_at = 0.0
         self._strikes = 0
         self._told_rejected: set[str] = set()
-        self.is_closed = False
+        self._complaints: set[str] = set()
+        #: It takes nothing any more; and: its writer has finished.
+        self.is_closed = self.is_finished = False
 
     @property
     def is_failing(self) -> bool:
@@ -82,7 +90,7 @@ class Outlet:
             return
         batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
         taken = sum(batch.nbytes for batch in batches)
-        left = self._write(batches[0] if len(batches) == 1 else Batch.join(batches))
+        left = self._write(batches)
         self._waiting.extendleft(reversed(left))
         self._taken += taken - sum(batch.nbytes for batch in left)
         self._due = now + self.flush_seconds * 0.5
@@ -90,9 +98,9 @@ class Outlet:
             self._sync_at = now + _SYNC_SECONDS
         self._tell_rejected()
 
-    def _write(self, batch: Batch) -> list[Batch]:
+    def _write(self, batches: list[Batch]) -> list[Batch]:
         """Write as much as possible; return what is to be tried again."""
-        todo = [batch]
+        todo = _joined(batches)[::-1]
         while todo:
             part = todo.pop()
             try:
@@ -106,16 +114,19 @@ class Outlet:
                     todo += [second, first]
                     continue
                 self._strikes += 1
-                self._lose(part, f"{type(error).__name__}: {error}")
+                self._lose(part, f"{type(error).__name__}: {words_of(error)}")
             else:
                 self._strikes = 0
                 self._has_recovered()
+            if todo:
+                breathe()
         return []
 
     def _has_failed(self, error: OSError) -> None:
         if not self._pause:
             self._report(
-                f"output {self.name!r} cannot write ({error}); values are kept in memory and it is tried again"
+                f"output {self.name!r} cannot write ({words_of(error)}); "
+                "values are kept in memory and it is tried again"
             )
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
         self._retry_at = time.monotonic() + self._pause
@@ -150,6 +161,13 @@ class Outlet:
             self.writer.sync()
         except OSError as error:
             self._has_failed(error)
+        except Exception as error:
+            self._complain("cannot force its values onto the disk", error)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        if what not in self._complaints:
+            self._complaints.add(what)
+            self._report(f"output {self.name!r} {what} ({type(error).__name__}: {words_of(error)})")
 
     def flush(self) -> None:
         """Write everything that is waiting and make it outlive the process."""
@@ -157,7 +175,7 @@ class Outlet:
         try:
             self.writer.flush()
         except Exception as error:
-            self._report(f"output {self.name!r} cannot flush ({error})")
+            self._complain("cannot flush", error)
 
     def close(self) -> None:
         """Write what is waiting, finish the output, count what could not be written."""
@@ -170,8 +188,30 @@ class Outlet:
         try:
             self.writer.close()
         except Exception as error:
-            self._report(f"output {self.name!r} could not be finished ({error}); what was written stays as it is")
+            self._complain("could not be finished; what was written stays as it is", error)
+        self.is_finished = True
         self._tell_rejected()
+
+
+def _joined(batches: list[Batch]) -> list[Batch]:
+    """Return the batches with neighbours joined up to about `_WRITE_ROWS` values: a write has a price of its own."""
+    groups: list[list[Batch]] = []
+    size = 0
+    for batch in batches:
+        if not groups or size + len(batch) > _WRITE_ROWS:
+            groups.append([])
+            size = 0
+        groups[-1].append(batch)
+        size += len(batch)
+    return [Batch.join(group) for group in groups]
+
+
+def breathe() -> None:
+    """Let the threads of the program have the interpreter.
+
+    A thread that has it gives it up when another has waited for 5 ms, and a log call must not wait that long.
+    """
+    time.sleep(2e-5)
 
 
 class Lane:
@@ -207,6 +247,8 @@ class Lane:
     def start(self) -> None:
         """Start the thread unless it runs; where none can be started, orders are carried out by the caller."""
         if self._thread is None or not (self._thread.is_alive() or self._stopped):
+            for module in _LATE_IMPORTS:
+                importlib.import_module(module)
             thread = threading.Thread(target=self._run, name=f"allogger-{self.name}", daemon=True)
             with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
                 thread.start()
@@ -295,7 +337,8 @@ class Lane:
         while not self._stopped:
             self._sleep.acquire(timeout=self.tick)
             self._carry_out()
-            self._guarded(self.cycle)
+            if not self._stopped:
+                self._guarded(self.cycle)
         self._carry_out()
 
     def _carry_out(self) -> None:
@@ -308,4 +351,4 @@ class Lane:
         try:
             step()
         except Exception as error:  # the thread outlives whatever happens in it
-            self._report(f"internal error in the lane {self.name!r}: {type(error).__name__}: {error}")
+            self._report(f"internal error in the lane {self.name!r}: {type(error).__name__}: {words_of(error)}")

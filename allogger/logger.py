@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import inspect
 import logging
 import operator
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from allogger import messages
-from allogger.errors import ConfigError, UnknownName
+from allogger.errors import ConfigError, UnknownName, words_of
 from allogger.intake import PACK, PACK_STEP, STEP_FLAG
 from allogger.kind import kind_of
-from allogger.manager import Manager, NoLogdir, NotTaken, Overrides, manager
+from allogger.manager import Manager, NoLogdir, NotReady, NotTaken, Overrides, check, manager
 from allogger.plain import Approximate, Unstorable, leaves, plain
 from allogger.record import BOOL, FLOAT, INT, normal_scope
 from allogger.registry import kinds, writers
@@ -26,8 +29,6 @@ from allogger.sources import environment, is_enabled, parse_file, split
 
 __all__ = ["Logger", "basic_configure", "close", "flush", "get_logger", "get_root", "run"]
 
-# When this much waits, a log call wakes the lane.
-_WAKE_BYTES = 1 << 20
 # Types whose values struct packs exactly as they are.
 _CODES: dict[type, int] = {
     float: FLOAT,
@@ -51,6 +52,7 @@ class Logger:
         # Key -> id of the slots of its numbers; None: no output keeps it. Emptied whenever a decision may have changed.
         self._slots: dict[Any, int | None] = {}
         self._routes: dict[tuple[str, str, Overrides], int | None] = {}
+        self._kept: dict[tuple[str, Overrides], tuple[str, ...]] = {}
         self._held = bytearray()
         # An attribute of the instance: a closure finds what it needs without looking anything up.
         self.__dict__["log"] = _make_log(self)
@@ -74,35 +76,42 @@ class Logger:
         instead of the inferred one. *batch_idx*: the batch within the epoch, for ``log_freq``. ``to_<output>=True`` or
         ``False`` switches an output on or off for this call.
         """
-        self._log_slowly(value, key, step, data_type, batch_idx, to)
+        self._log_slowly(value, key, step, {"data_type": data_type, "batch_idx": batch_idx, **to})
 
     def _log_slowly(
-        self, value: Any, key: Any, step: Any, data_type: str | None, batch_idx: Any, to: Mapping[str, bool | None]
+        self, value: Any, key: Any, step: Any, options: Mapping[str, Any], now: float | None = None
     ) -> None:
         """Everything that the closure of `_make_log` leaves to others: first calls, steps, kinds, odd values."""
-        now = time.time()
+        now = time.time() if now is None else now
         name = "?"
         try:
+            if manager.lock.is_mine():
+                # We are in a signal handler that has interrupted the making of a decision; the value must not change.
+                manager.lock.later(partial(self._log_slowly, copy.deepcopy(value), key, step, options, now))
+                return
             name = key if type(key) is str else self._name_of(key)
             if not manager.is_ready():
                 if manager.enabled:
                     manager.accounts.not_configured(self._scope, name, manager.was_closed)
                 return
-            if not self._is_due(batch_idx):
+            data_type = options.get("data_type")
+            if not self._is_due(options.get("batch_idx")):
                 return
-            overrides = self._overrides(name, to)
-            if not (_is_tree(value, data_type) or self._keeps(name, overrides)):
+            overrides = self._overrides(name, options)
+            if not (_is_tree(value, data_type) or self._kept_by(name, overrides)):
                 return
             if not manager.dispatch.has_room():
                 manager.accounts.not_stored(self._scope, name, "the buffer is full and when_full='drop'")
                 return
-            self._put(value, name, self._step(name, step), data_type, overrides, now, to, batch_idx)
+            self._put(value, name, self._step(name, step), data_type, overrides, now, options)
+        except NotReady:
+            manager.accounts.not_configured(self._scope, name, manager.was_closed)
         except NoLogdir:
             manager.accounts.count(self._scope, name)
         except (Unstorable, NotTaken) as error:
             manager.accounts.not_stored(self._scope, name, str(error))
         except Exception as error:
-            manager.accounts.not_stored(self._scope, name, f"{type(error).__name__}: {error}")
+            manager.accounts.not_stored(self._scope, name, f"{type(error).__name__}: {words_of(error)}")
 
     def _put(
         self,
@@ -112,12 +121,11 @@ class Logger:
         data_type: str | None,
         overrides: Overrides,
         now: float,
-        to: Mapping[str, bool | None],
-        batch_idx: Any,
+        options: Mapping[str, Any],
     ) -> None:
         if _is_tree(value, data_type):
             for leaf_key, leaf in leaves(value, key):
-                self._log_slowly(leaf, leaf_key, step, None, batch_idx, to)
+                self._log_slowly(leaf, leaf_key, step, {**options, "data_type": None}, now)
             return
         if data_type is not None and data_type not in ("scalar", "scalars"):
             kind = manager.kind(data_type)
@@ -138,6 +146,7 @@ class Logger:
             kind = manager.kind("scalar") if data_type is not None else kind_of(found, manager.all_kinds())
             self._put_object(key, step, kind.name, kind.encode(found), overrides, now)
             return
+        routes = self._routes
         slot = self._route(key, "scalar", overrides)
         if slot is None:
             return
@@ -146,8 +155,8 @@ class Logger:
             buffer.extend(PACK[code](slot + code, now, found))
         else:
             buffer.extend(PACK_STEP[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, now, found))
-        if buffer is not self._held and not overrides:
-            self._slots[key] = slot
+        if buffer is not self._held and not overrides and self._slots.get(key) != slot:
+            self._keep_slot(key, slot, routes)
         self._watch()
 
     def _put_object(
@@ -165,31 +174,43 @@ class Logger:
             self._watch()
 
     def _watch(self) -> None:
-        if manager.intake.nbytes > _WAKE_BYTES:
+        if manager.intake.nbytes > manager.intake.attention[0]:
             manager.pressure()
 
     def _buffer(self) -> bytearray:
         return self._held if self.settings.manual_flush else manager.intake.buffer
 
     def _route(self, key: str, kind: str, overrides: Overrides) -> int | None:
-        which = (key, kind, overrides)
-        if which not in self._routes:
-            self._routes[which] = manager.route(self._scope, key, kind, overrides)
-        return self._routes[which]
+        routes, which = self._routes, (key, kind, overrides)
+        if which not in routes:
+            kept_by = self._kept_by(key, overrides)
+            routes[which] = manager.route(self._scope, key, kind, kept_by) if kept_by else None
+        return routes[which]
 
-    def _keeps(self, key: str, overrides: Overrides) -> bool:
-        which = (key, "", overrides)
-        if which not in self._routes:
-            self._routes[which] = 1 if manager.keeps(self._scope, key, overrides) else None
-            if not overrides and self._routes[which] is None:
-                self._slots[key] = None
-        return self._routes[which] is not None
+    def _kept_by(self, key: str, overrides: Overrides) -> tuple[str, ...]:
+        """Return the outputs that keep *key*; the filters are asked once."""
+        routes, kept, which = self._routes, self._kept, (key, overrides)
+        if which not in kept:
+            kept[which] = manager.kept_by(self._scope, key, overrides)
+            if not overrides and not kept[which]:
+                self._keep_slot(key, None, routes)
+        return kept[which]
+
+    def _keep_slot(self, key: str, slot: int | None, routes: object) -> None:
+        """Let the next calls with *key* find their slot, unless *routes* are those of the past."""
+        with manager.lock:
+            if routes is self._routes and not manager.dispatch.is_full:
+                self._slots[key] = slot
 
     def _name_of(self, key: Any) -> str:
-        name = str(key)
-        if not isinstance(key, str):
-            manager.accounts.note(self._scope, name, f"a key is a str; this one was given as {type(key).__name__}")
-        return "".join(name)
+        if issubclass(type(key), str):
+            # What an Enum with texts shows is not its text, under which the dicts of a logger would find it.
+            return str.__str__(key)
+        name = "".join(str(key))
+        # Not once per key: who gives the key first and the value second has a new key with each value.
+        what = f"a key is a str, and comes after the value; in {self._scope!r} a {type(key).__name__} was given, such as"
+        manager.accounts.tell_once(what, _shown(name))
+        return name
 
     def _is_due(self, batch_idx: Any) -> bool:
         every = self.settings.log_freq
@@ -197,11 +218,11 @@ class Logger:
             return True
         return every != 0 and operator.index(batch_idx) % cast(int, every) == 0
 
-    def _overrides(self, key: str, to: Mapping[str, bool | None]) -> Overrides:
-        if not to:
-            return ()
+    def _overrides(self, key: str, options: Mapping[str, Any]) -> Overrides:
         found: dict[str, bool] = {}
-        for name, wanted in to.items():
+        for name, wanted in options.items():
+            if name in ("data_type", "batch_idx"):
+                continue
             output = output_of(name.removeprefix("to_"))
             if not name.startswith("to_") or output not in writers:
                 known = [f"to_{known}" for known in writers.names()]
@@ -214,19 +235,17 @@ class Logger:
         if step is None:
             return None
         try:
-            number = int(step) if isinstance(step, float) and step.is_integer() else operator.index(plain_index(step))
+            found = plain_index(step)
+            number = int(found) if isinstance(found, float) and found.is_integer() else operator.index(found)
+            if _MIN_INT64 <= number <= _MAX_INT64:
+                return number
         except Exception:
-            manager.accounts.note(self._scope, key, f"a step is an int, not {step!r:.80}; steps are counted instead")
-            return None
-        if not _MIN_INT64 <= number <= _MAX_INT64:
-            manager.accounts.note(
-                self._scope, key, f"the step {number!r:.80} is beyond int64; steps are counted instead"
-            )
-            return None
-        return number
+            pass  # reported below, like a number that is too large
+        what = "a step is a whole number within int64; steps are counted instead of taking such as"
+        manager.accounts.note(self._scope, key, what, _shown(step))
+        return None
 
-    # ---------------------------------------------------------------------------------------------------- what holds
-    # here
+    # -------------------------------------------------------------------------------------------------- what holds here
 
     @property
     def settings(self) -> Settings:
@@ -260,7 +279,10 @@ class Logger:
 
     def isEnabledFor(self, key: str) -> bool:  # as the standard logging has it
         """Return whether any output keeps *key*, so that costly values need not be computed."""
-        return manager.keeps(self._scope, key)
+        try:
+            return manager.is_ready() and bool(self._kept_by(key, ()))
+        except NotReady:
+            return False
 
     def flush(self, children: bool = False) -> None:
         """Hand on what ``manual_flush`` has held back, of the scopes below too with *children*, and flush to disk."""
@@ -269,8 +291,7 @@ class Logger:
                 logger._hand_on()
         manager.flush()
 
-    # -----------------------------------------------------------------------------------------------------------
-    # counters
+    # --------------------------------------------------------------------------------------------------------- counters
 
     @property
     def manager(self) -> Manager:
@@ -284,7 +305,7 @@ class Logger:
 
     @step_per_key.setter
     def step_per_key(self, steps: Mapping[tuple[str, str], int]) -> None:
-        manager.set_counters({(str(who), str(key)): operator.index(step) for (who, key), step in dict(steps).items()})
+        manager.set_counters({(str(who), str(key)): step for (who, key), step in dict(steps).items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Return the step counters of this scope and all below, for a checkpoint; JSON can hold it."""
@@ -298,15 +319,12 @@ class Logger:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the step counters of `state_dict`; raises `ConfigError` for anything else."""
         try:
-            steps = {
-                (who, key): operator.index(n) for who, of in state["step_per_key"].items() for key, n in of.items()
-            }
+            steps = {(who, key): step for who, of in state["step_per_key"].items() for key, step in of.items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"this is no state that state_dict() returned: {state!r:.200}") from error
         manager.set_counters(steps)
 
-    # ---------------------------------------------------------------------------------------------------------------
-    # text
+    # ------------------------------------------------------------------------------------------------------------- text
 
     def debug(self, message: object, *args: object, to_stdout: bool = False) -> None:
         """Write a text message of level DEBUG to the text log, and to the console with *to_stdout*."""
@@ -350,7 +368,7 @@ class Logger:
             stacklevel=3,
         )
 
-    # ------------------------------------------------------------------------------------------------- for the manager
+    # -------------------------------------------------------------------------------------------------- for the manager
 
     def _bind(self, hand_on: bool = True) -> None:
         """Forget all decisions; they are made again at the next call of each key."""
@@ -359,8 +377,9 @@ class Logger:
                 self._hand_on()
         else:
             self._held.clear()
+        # Replaced, so that a log call that is under way does not fill in what it found before.
+        self._routes, self._kept = {}, {}
         self._slots.clear()
-        self._routes.clear()
 
     def _hand_on(self) -> None:
         held, size = self._held, len(self._held)
@@ -379,6 +398,13 @@ def _is_tree(value: Any, data_type: str | None) -> bool:
     return data_type in (None, "scalars") and issubclass(type(value), Mapping)
 
 
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"
+
+
 def plain_index(step: Any) -> Any:
     """Return a step that came as a 0-d array or tensor as an int."""
     return step if hasattr(type(step), "__index__") and not hasattr(step, "shape") else plain(step)
@@ -388,24 +414,17 @@ def _make_log(logger: Logger) -> LogCall:
     """Return the hot path of one logger: a dictionary hit, a pack, one atomic append."""
     slots = logger._slots
     slowly = logger._log_slowly
-    buffer = manager.intake.buffer
-    extend = buffer.extend
+    intake = manager.intake
+    buffer, attention, extend = intake.buffer, intake.attention, intake.buffer.extend
     pressure = manager.pressure
     now = time.time
     pack_float, pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
     packs, pack_steps, codes = PACK, PACK_STEP, _CODES
 
-    def log(
-        value: Any,
-        key: str,
-        step: int | None = None,
-        *,
-        data_type: str | None = None,
-        batch_idx: int | None = None,
-        **to: bool | None,
-    ) -> None:
-        if to or data_type is not None or batch_idx is not None:
-            return slowly(value, key, step, data_type, batch_idx, to)
+    # One dict of options costs less than a default for each of them, and most calls have none.
+    def log(value: Any, key: str, step: int | None = None, **options: Any) -> None:
+        if options:
+            return slowly(value, key, step, options)
         try:
             slot = slots[key]
             if slot is None:
@@ -422,14 +441,22 @@ def _make_log(logger: Logger) -> LogCall:
                 code = codes[type(value)]
                 extend(pack_steps[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, now(), value))
         except Exception:
-            return slowly(value, key, step, data_type, batch_idx, to)
-        if len(buffer) > _WAKE_BYTES:
+            return slowly(value, key, step, options)
+        if len(buffer) > attention[0]:
             pressure()
         return None
 
-    log.__doc__ = Logger.log.__doc__
-    log.__qualname__ = "Logger.log"
+    log.__doc__, log.__qualname__ = Logger.log.__doc__, Logger.log.__qualname__
+    log.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # what help() and inspect show
     return log
+
+
+def _public_signature() -> inspect.Signature:
+    own = inspect.signature(Logger.log)
+    return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+_SIGNATURE = _public_signature()
 
 
 class StepPerKey(MutableMapping[tuple[str, str], int]):
@@ -439,7 +466,7 @@ class StepPerKey(MutableMapping[tuple[str, str], int]):
         return manager.counters()[name]
 
     def __setitem__(self, name: tuple[str, str], step: int) -> None:
-        manager.set_counters({name: operator.index(step)})
+        manager.set_counters({name: step})
 
     def __delitem__(self, name: tuple[str, str]) -> None:
         raise TypeError("a step counter cannot be removed; assign the next step instead")
@@ -520,20 +547,27 @@ def configure(
         path = os.environ.get("ALLOGGER_CONFIG")
         config = parse_file(path) if path else {}
     from_config, scopes = split(config)
-    enable = is_enabled(enable and from_config.pop("enable", True) is not False)
+    enable = is_enabled(enable, from_config.pop("enable", True))
     names = writers.names
     merged = Settings.of(given, names)
     merged = merged.over(Settings.of(environment(names()), names).over(Settings.of(from_config, names)))
     checked = {scope: Settings.of(of_scope, names) for scope, of_scope in scopes.items()}
+    # Before anything changes, so that a mistake in one of them leaves all as they were.
+    for scope, of_scope in checked.items():
+        check(scope, of_scope, above=merged)
     with manager.lock:
-        manager.enabled = True
         if not enable:
             manager.disable()
             return root
-        manager.apply("root", merged, replace=True)
-        for scope, of_scope in checked.items():
-            get_logger(scope)
-            manager.apply(scope, of_scope, replace=True)
+        was_enabled, manager.enabled = manager.enabled, True
+        try:
+            manager.apply("root", merged, replace=True)
+            for scope, of_scope in checked.items():
+                get_logger(scope)
+                manager.apply(scope, of_scope, replace=True)
+        except BaseException:
+            manager.enabled = was_enabled
+            raise
     return root
 
 

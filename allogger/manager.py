@@ -9,34 +9,47 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import operator
 import os
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from allogger import messages, processes
+from allogger import messages, processes, sigterm
 from allogger.accounts import Accounts
 from allogger.dispatch import Dispatch
-from allogger.errors import ConfigError, UnknownName, WriteFailed
+from allogger.errors import AlloggerError, ConfigError, UnknownName, WriteFailed
+from allogger.guard import Guard
+from allogger.intake import MAX_STEP
 from allogger.kind import Kind
 from allogger.lane import Outlet
-from allogger.record import MAIN_PROCESS, Series, normal_scope
+from allogger.record import MAIN_PROCESS, Batch, Series, full_key, normal_scope
 from allogger.registry import kinds, parameters, writers
 from allogger.rundir import EVENTS, IMAGE, JOURNAL, Shard, new_shard, prepare, record_attempt, shard_names
-from allogger.settings import COMMON_PARAMS, DEFAULTS, ROOT_ONLY, Filter, Settings, flush_seconds_of, scopes_above
+from allogger.settings import (
+    COMMON_PARAMS,
+    DEFAULTS,
+    ROOT_ONLY,
+    UNSET,
+    Filter,
+    Settings,
+    flush_seconds_of,
+    scopes_above,
+)
 from allogger.shards import last_steps
 from allogger.writer import Writer
 
 if TYPE_CHECKING:
     from allogger.logger import Logger
 
-__all__ = ["Manager", "NoLogdir", "NotTaken", "Overrides", "manager"]
+__all__ = ["Manager", "NoLogdir", "NotReady", "NotTaken", "Overrides", "check", "manager"]
 
 # How long the end of a program waits for outputs: a disk that hangs must not keep it for ever.
 EXIT_SECONDS = 60.0
-_WARNING = 30
+_JOIN_SECONDS = 5.0
+_WARNING, _DEBUG = 30, 10
 
 # What a manager keeps when it is set aside.
 _STAYS = frozenset({"lock", "loggers", "dispatch", "intake", "_sees_its_end", "_forked"})
@@ -49,8 +62,12 @@ class NotTaken(Exception):
     """A value that was to be kept and that no output can take; the message says why."""
 
 
+class NotReady(NotTaken):
+    """A value that was logged while nothing is configured."""
+
+
 class NoLogdir(NotTaken):
-    """A value whose outputs all need a logdir that there is not; the user has been told."""
+    """A value whose outputs all lack something: a logdir, a library; the user has been told."""
 
 
 @dataclass(slots=True)
@@ -72,7 +89,7 @@ class Manager:
     """The state of the library in one process."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = Guard()
         self.loggers: dict[str, Logger] = {}
         self.accounts = Accounts(self.report)
         self.dispatch = Dispatch(self.report, self._buffer_limit, lambda: self.effective("root").when_full == "drop")
@@ -86,6 +103,7 @@ class Manager:
 
     def _forget(self) -> None:
         self.enabled = True
+        self._is_closing = False
         self.settings: dict[str, Settings] = {}
         self._effective: dict[str, Settings] = {}
         self._filters: dict[tuple[Any, ...], Filter] = {}
@@ -99,7 +117,7 @@ class Manager:
     def _buffer_limit(self) -> int:
         return cast(int, self.effective("root").max_buffer_bytes)
 
-    # ------------------------------------------------------------------------------------------------------- configure
+    # -------------------------------------------------------------------------------------------------------- configure
 
     def configure(self, scope: str, given: Mapping[str, Any], *, replace: bool = False) -> None:
         """Give *scope* settings by their public names; raises `ConfigError` and changes nothing if one is impossible.
@@ -111,37 +129,35 @@ class Manager:
     def apply(self, scope: str, settings: Settings, *, replace: bool = False) -> None:
         """Give *scope* checked settings, see `configure`."""
         scope = normal_scope(scope)
-        if scope != "root":
-            for name in ROOT_ONLY:
-                if getattr(settings, name) is not getattr(Settings(), name):
-                    raise ConfigError(f"{name} holds for the whole process; give it to basic_configure")
-        if isinstance(settings.basic_logging_params, Mapping):
-            messages.check_params(settings.basic_logging_params)
-        _check_writer_params(settings)
+        check(scope, settings)
         with self.lock:
             self._adopt()
             before = dict(self.settings)
             self.settings[scope] = settings if replace else settings.over(before.get(scope, Settings()))
-            self._effective.clear()
+            self._effective = {}
             try:
                 for known in {*self.settings, *self.loggers}:
-                    self._try_writers(known)
-                self._open_run(scope)
+                    _try_writers(self.effective(known))
+                self._open_run(scope, anew=replace and settings.logdir is not UNSET)
+                # A scope that was given its logdir while everything was disabled has no run there yet.
+                for known in self.settings:
+                    self._open_run(known)
             except BaseException:
                 self.settings = before
-                self._effective.clear()
+                self._effective = {}
                 raise
             self.was_closed = False
             self._changed()
             self._publish()
+            # Not with the first value of each kind: a signal handler may log while its thread imports.
+            for name in kinds.builtin:
+                self.kind(name)
+            if self.enabled:
+                # Already now: the first value may come from a thread, and only the main one can do this.
+                sigterm.watch(self._stop)
 
-    def _try_writers(self, scope: str) -> None:
-        """Make the writers of a scope once, so that a missing library or a bad parameter is found now."""
-        settings = self.effective(scope)
-        for output in _outputs_of(settings):
-            _make_writer(output, settings, Shard(Path(), "trial"))
-
-    def _open_run(self, scope: str) -> None:
+    def _open_run(self, scope: str, anew: bool = False) -> None:
+        """Open the run of *scope* unless it is open; with *anew*, ``clear`` begins an open one again from nothing."""
         settings = self.effective(scope)
         wanted = settings.logdir
         if not self.enabled or not isinstance(wanted, Path):
@@ -150,7 +166,7 @@ class Manager:
         number = processes.rank(settings.rank)
         if wanted in self._chosen:
             # Configured again. A spawned child that runs the main module again must not clear what its parent made.
-            if policy != "clear" or processes.is_child() or self.settings[scope].logdir != wanted:
+            if policy != "clear" or processes.is_child() or not anew:
                 return
             self._close_run(self.runs.pop(self._chosen.pop(wanted)))
         if number and policy == "unique":
@@ -161,16 +177,19 @@ class Manager:
         shard = new_shard(actual, self.process_label(settings))
         self.runs[actual] = OpenRun(actual, shard.attempt, is_continued, shard)
         self._chosen[wanted] = actual
+        self._explain(f"{shard.process} begins {'to continue' if is_continued else 'a new run in'} {actual}")
         if not number:
             record_attempt(actual, shard, {})
 
     def _changed(self) -> None:
         """Forget every decision that settings had a part in, and close the runs that no scope uses any more."""
-        self._effective.clear()
+        self._effective = {}
         for logger in self.loggers.values():
             logger._bind()
         in_use = {None, *(self.logdir(scope) for scope in {*self.settings, *self.loggers, "root"})}
         for logdir in self.runs.keys() - in_use:
+            for logger in self.loggers.values():
+                logger._hand_on()
             self._chosen = {wanted: actual for wanted, actual in self._chosen.items() if actual != logdir}
             self._close_run(self.runs.pop(logdir))
         for run in self.runs.values():
@@ -188,17 +207,19 @@ class Manager:
                 logger._bind()
             self._publish()
 
-    # ----------------------------------------------------------------------------------------------------- what holds
+    # ------------------------------------------------------------------------------------------------------- what holds
 
     def effective(self, scope: str) -> Settings:
         """Return what holds for *scope*: each setting from the nearest scope above that sets it."""
-        found = self._effective.get(scope)
+        # The dict is replaced when settings change, so whoever still works with the old ones fills a dict of the past.
+        cache = self._effective
+        found = cache.get(scope)
         if found is None:
             found = DEFAULTS
             for name in scopes_above(scope):
                 if name in self.settings:
                     found = self.settings[name].over(found)
-            self._effective[scope] = found
+            cache[scope] = found
         return found
 
     def logdir(self, scope: str) -> Path | None:
@@ -211,7 +232,7 @@ class Manager:
         if not self.settings and not self._has_adopted:
             with self.lock:
                 self._adopt()
-        return bool(self.settings)
+        return bool(self.settings) and not self._is_closing
 
     def process_label(self, settings: Settings) -> str:
         """Return the name of this process in the files, see `allogger.processes.label`."""
@@ -224,41 +245,42 @@ class Manager:
     def kind(self, name: str) -> Kind:
         """Return the kind of that name; raises `UnknownName`."""
         found = self._kinds.get(name)
-        if found is None:
+        # A plug-in may have been registered anew.
+        if found is None or type(found) is not kinds[name]:
             found = self._kinds[name] = kinds[name]()
         return found
 
     def all_kinds(self) -> Mapping[str, Kind]:
         """Return all kinds by name."""
-        plugins = dict(kinds.plugins())
-        for name in [*kinds.builtin, *plugins]:
-            self.kind(name)
-        return {name: self._kinds[name] for name in [*plugins, *kinds.builtin]}
+        plugins = dict(kinds.plugins(self.accounts.tell_once))
+        return {**plugins, **{name: self.kind(name) for name in kinds.builtin}}
 
-    # ------------------------------------------------------------------------------------------------------------
-    # routes
+    # ----------------------------------------------------------------------------------------------------------- routes
 
-    def keeps(self, scope: str, key: str, overrides: Overrides = ()) -> bool:
-        """Return whether any output keeps that key, whatever its kind."""
+    def kept_by(self, scope: str, key: str, overrides: Overrides = ()) -> tuple[str, ...]:
+        """Return the outputs that keep that key, whatever its kind: here the filters are asked.
+
+        The caller may keep the answer until `Logger._bind` is called. Raises `NotReady`.
+        """
         with self.lock:
-            self._adopt()
+            if not self.is_ready():
+                raise NotReady
             settings = self.effective(scope)
-            if not self.enabled or not self.settings or self._is_muted(settings):
-                return False
-            return any(True for _ in self._kept_by(scope, key, settings, overrides))
+            if not self.enabled or self._is_muted(settings):
+                return ()
+            return tuple(self._kept_by(scope, key, settings, overrides))
 
-    def route(self, scope: str, key: str, kind: str, overrides: Overrides = ()) -> int | None:
-        """Return the id for slots of that key (see `Intake`), or None if no output keeps it.
+    def route(self, scope: str, key: str, kind: str, kept_by: Sequence[str]) -> int:
+        """Return the id for slots of a key that the outputs *kept_by* keep, see `Intake`.
 
         The caller may keep the answer until `Logger._bind` is called. Raises `NotTaken`.
         """
         with self.lock:
-            if not self.keeps(scope, key, overrides):
-                return None
+            if not self.is_ready():
+                raise NotReady
             settings = self.effective(scope)
             logdir = self.logdir(scope)
-            kept_by = self._kept_by(scope, key, settings, overrides)
-            outlets = [outlet for name in kept_by if (outlet := self._outlet(name, settings, logdir)) is not None]
+            outlets = [outlet for name in kept_by if (outlet := self._usable(name, settings, logdir)) is not None]
             if not outlets:
                 raise NoLogdir
             taking = [outlet for outlet in outlets if outlet.writer.accepts(kind)]
@@ -266,6 +288,7 @@ class Manager:
                 names = ", ".join(sorted({outlet.name for outlet in outlets}))
                 raise NotTaken(f"none of its outputs ({names}) takes values of the kind {kind!r}")
             self._see_the_end()
+            self._explain(f"{full_key(scope, key)!r} ({kind}) goes to {', '.join(outlet.name for outlet in taking)}")
             return self.intake.add_route(self._series_of(logdir, scope, key), self.dispatch.plan(taking))
 
     def _is_muted(self, settings: Settings) -> bool:
@@ -275,16 +298,14 @@ class Manager:
         return isinstance(ranks, frozenset) and (processes.rank(settings.rank) or 0) not in ranks
 
     def _kept_by(self, scope: str, key: str, settings: Settings, overrides: Overrides) -> Iterator[str]:
-        chosen = dict(overrides)
-        wanted = dict.fromkeys(_outputs_of(settings), True) | chosen
-        is_hook = "hdf" not in cast("tuple[str, ...]", settings.default_outputs) and "hdf" not in chosen
+        wanted = dict.fromkeys(cast("tuple[str, ...]", settings.default_outputs), True) | dict(overrides)
         for output, is_on in wanted.items():
-            kept = is_on and self._filter(output, settings).keeps(scope, key)
-            if kept and output == "hdf" and is_hook:
-                # The hook writes what TensorBoard keeps.
-                kept = wanted["tensorboard"] and self._filter("tensorboard", settings).keeps(scope, key)
-            if kept:
+            if is_on and self._filter(output, settings).keeps(scope, key):
                 yield output
+                # The hook writes what TensorBoard keeps.
+                is_hook = output == "tensorboard" and "hdf" not in wanted and _has_hook(settings)
+                if is_hook and self._filter("hdf", settings).keeps(scope, key):
+                    yield "hdf"
 
     def _filter(self, output: str, settings: Settings) -> Filter:
         params = settings.writer_params.get(output, {})
@@ -293,10 +314,24 @@ class Manager:
             self._filters[which] = Filter(output, params)
         return self._filters[which]
 
+    def _usable(self, output: str, settings: Settings, logdir: Path | None) -> Outlet | None:
+        """Return the outlet for *output*, or one that counts what is lost if there is no such writer to be had."""
+        try:
+            return self._outlet(output, settings, logdir)
+        except AlloggerError as error:
+            run = self.runs.get(logdir) or self.runs.setdefault(None, OpenRun(Path(), "", False))
+            outlet = run.outlets.get(f"no {output}")
+            if outlet is None:
+                writer = _Unusable(self._shard(run, settings), error)
+                outlet = run.outlets[f"no {output}"] = Outlet(output, writer, 1.0, 0, self.report)
+                self.dispatch.lane_of(outlet).add(outlet)
+            return outlet
+
     def _outlet(self, output: str, settings: Settings, logdir: Path | None) -> Outlet | None:
         """Return the outlet for *output*, made when it is the first; None, which is told once, without a logdir."""
         needs_logdir = writers[output].needs_logdir
-        run = self.runs.get(logdir)
+        # What has no logdir is for the outputs that need none.
+        run = None if needs_logdir and logdir is None else self.runs.get(logdir)
         if run is None:
             if needs_logdir:
                 what = f"output {output!r} has no logdir; give one to basic_configure or get_logger"
@@ -327,7 +362,7 @@ class Manager:
         found = self._series.get((logdir, scope, key))
         if found is None:
             label = self.process_label(self.effective(scope))
-            step = self._presets.get((_who(scope, label), key))
+            step = self._presets.pop((_who(scope, label), key), None)
             if step is None:
                 step = self._recorded_end(logdir, label, scope, key) + 1
             found = self._series[logdir, scope, key] = self.intake.add_series(scope, key, step)
@@ -349,39 +384,52 @@ class Manager:
             for (logdir, scope, key), series in self._series.items():
                 if logdir == self.logdir(scope):
                     label = self.process_label(self.effective(scope))
-                    found[_who(scope, label), key] = int(self.intake.next_step[series.index])
+                    found[_who(scope, label), key] = self.intake.upcoming(series)
             return found
 
-    def set_counters(self, steps: Mapping[tuple[str, str], int]) -> None:
-        """Say with which steps to go on, by ``(scope-process, key)``."""
+    def set_counters(self, steps: Mapping[tuple[str, str], Any]) -> None:
+        """Say with which steps to go on, by ``(scope-process, key)``; raises `ConfigError` for what is no int64."""
+        new = {name: _checked_step(name, step) for name, step in steps.items()}
         self.dispatch.call_disk(self.dispatch.drain)
         with self.lock:
-            self._presets.update(steps)
+            known: dict[int, int] = {}
             for (_, scope, key), series in self._series.items():
                 who = _who(scope, self.process_label(self.effective(scope)))
                 if (who, key) in steps:
-                    self.intake.next_step[series.index] = steps[who, key]
+                    known[series.index] = _checked_step((who, key), steps[who, key])
+                    new.pop((who, key), None)
+            # For keys that are logged later.
+            self._presets.update(new)
             self._publish()
+        self.dispatch.call_disk(partial(self.intake.go_on_with, known))
 
     def dict(self, *args: Any, **kwargs: Any) -> Any:
         """Return ``dict(*args, **kwargs)``, so that ``root.step_per_key = root.manager.dict(saved)`` works."""
         return dict(*args, **kwargs)
 
-    # ------------------------------------------------------------------------------------------------ telling the user
+    # ------------------------------------------------------------------------------------------------- telling the user
 
-    def report(self, text: str) -> None:
+    def report(self, text: str, level: int = _WARNING) -> None:
         """Tell the user something about allogger itself: a warning in the text log and on the console."""
         params = cast("Mapping[str, Any]", self.effective("root").basic_logging_params)
         path = self.log_path("root")
-        messages.emit("root", _WARNING, f"allogger: {text}", (), path=path, params=params, stacklevel=2)
+        messages.emit("root", level, f"allogger: {text}", (), path=path, params=params, stacklevel=2)
+
+    def _explain(self, text: str) -> None:
+        """With the setting ``debug``, note in the text log what was decided and why."""
+        if self.effective("root").debug is True:
+            self.report(text, _DEBUG)
 
     def log_path(self, scope: str) -> Path | None:
         """Return the file for the text messages of *scope* in this process."""
         run = self.runs.get(self.logdir(scope))
         if run is None or not run.attempt or not self.enabled:
             return None
-        with self.lock:
-            shard = self._shard(run, self.effective(scope))
+        shard = run.shard
+        if shard is None:
+            # Only where there was none: a lane reports while the thread that holds the lock waits for that lane.
+            with self.lock:
+                shard = self._shard(run, self.effective(scope))
         return shard.logdir / f"{shard.name}.log"
 
     def record_environment(self, environment: Mapping[str, Any]) -> None:
@@ -400,8 +448,7 @@ class Manager:
                 for logger in self.loggers.values():
                     logger._slots.clear()
 
-    # ---------------------------------------------------------------------------------------------------- flush and
-    # close
+    # -------------------------------------------------------------------------------------------------- flush and close
 
     def flush(self, timeout: float | None = None) -> bool:
         """Bring everything handed on so far to disk; return whether it was done within *timeout* seconds."""
@@ -415,24 +462,26 @@ class Manager:
         """Flush, finish the files, release everything, and say what could not be stored."""
         with self.lock:
             if not self.settings:
+                self.accounts.count_series(self.intake.leftover())
                 self.accounts.say_unstored()
                 return
             strict = bool(self.effective("root").strict)
-            held, self.settings = self.settings, {}
             # From here on, log calls find nothing configured.
-            self.was_closed = self._has_adopted = True
+            self._is_closing = self.was_closed = self._has_adopted = True
             for logger in self.loggers.values():
                 logger._hand_on()
                 logger._bind()
-            self.settings = held
-            self._effective.clear()
             runs = list(self.runs.values())
         outlets = [outlet for run in runs for outlet in run.outlets.values()]
+        self._explain(f"closing {', '.join(outlet.name for outlet in outlets) or 'nothing'}")
         late = self.dispatch.close(outlets, timeout)
-        self.dispatch.stop()
+        self.dispatch.stop(0.1 if late else _JOIN_SECONDS)
         if self.is_main_process():
             self.accounts.say_idle_filters(self._filters.values())
         self.accounts.say_losses(outlets, late)
+        if not late:
+            # Logged by other threads while the outputs were being finished.
+            self.accounts.count_series(self.intake.leftover())
         self.accounts.say_unstored()
         with self.lock:
             for run in runs:
@@ -506,7 +555,7 @@ class Manager:
         self._has_adopted = True
         processes.publish(None)
 
-    # ------------------------------------------------------------------------------------------- children and the end
+    # --------------------------------------------------------------------------------------------- children and the end
 
     def _see_the_end(self) -> None:
         if not self._sees_its_end:
@@ -522,7 +571,7 @@ class Manager:
 
     def after_fork_in_child(self) -> None:
         """Drop what belongs to the parent: its threads, descriptors and buffered values."""
-        self.lock = threading.RLock()
+        self.lock = Guard()
         messages.reset_after_fork()
         for run in self.runs.values():
             for outlet in run.outlets.values():
@@ -554,13 +603,49 @@ class Manager:
         self.enabled, settings, self._chosen, self._presets, joined = state
         self.settings = {**settings, **self.settings}
         self.runs = {path: OpenRun(path, attempt, is_continued) for path, attempt, is_continued in joined}
-        self._effective.clear()
+        self._effective = {}
         for logger in self.loggers.values():
             logger._bind()
 
 
+class _Unusable(Writer):
+    """Stands for a writer that cannot be made, so that what it does not get is counted and named."""
+
+    lane = "disk"
+    needs_logdir = False
+
+    def __init__(self, shard: Shard, error: AlloggerError) -> None:
+        super().__init__(shard)
+        self._error = error
+
+    def write(self, batch: Batch) -> None:
+        """Fail as the making did."""
+        raise self._error
+
+
+def check(scope: str, settings: Settings, above: Settings | None = None) -> None:
+    """Raise `ConfigError` if *settings* cannot be those of *scope*, whatever the others are; or, below *above*."""
+    if normal_scope(scope) != "root":
+        for name in ROOT_ONLY:
+            if getattr(settings, name) is not getattr(Settings(), name):
+                raise ConfigError(f"{name} holds for the whole process; give it to basic_configure")
+    if isinstance(settings.basic_logging_params, Mapping):
+        messages.check_params(settings.basic_logging_params)
+    _check_writer_params(settings)
+    if above is not None:
+        _try_writers(settings.over(above.over(DEFAULTS)))
+
+
+def _try_writers(settings: Settings) -> None:
+    """Make the writers once, so that a missing library or a bad parameter is found now."""
+    for output in _outputs_of(settings):
+        _make_writer(output, settings, Shard(Path(), "trial"))
+
+
 def _check_writer_params(settings: Settings) -> None:
     for output, params in settings.writer_params.items():
+        if params.keys() <= COMMON_PARAMS:
+            continue  # without a look at the class, which may need a library that nobody wants to have loaded
         known = {*parameters(writers[output]), *COMMON_PARAMS}
         for name in params:
             if name not in known:
@@ -569,10 +654,13 @@ def _check_writer_params(settings: Settings) -> None:
 
 def _outputs_of(settings: Settings) -> list[str]:
     outputs = list(cast("tuple[str, ...]", settings.default_outputs))
-    has_hook = settings.writer_params.get("tensorboard", {}).get("use_hdf_hook", True)
-    if has_hook and "tensorboard" in outputs and "hdf" not in outputs:
+    if "tensorboard" in outputs and "hdf" not in outputs and _has_hook(settings):
         outputs.append("hdf")
     return outputs
+
+
+def _has_hook(settings: Settings) -> bool:
+    return bool(settings.writer_params.get("tensorboard", {}).get("use_hdf_hook", True))
 
 
 def _own_params(output: str, settings: Settings) -> dict[str, Any]:
@@ -581,13 +669,28 @@ def _own_params(output: str, settings: Settings) -> dict[str, Any]:
 
 
 def _make_writer(output: str, settings: Settings, shard: Shard) -> Writer:
-    return writers[output](shard, **_own_params(output, settings))
+    try:
+        return writers[output](shard, **_own_params(output, settings))
+    except AlloggerError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"output {output!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _raise_losses(failing: list[Outlet]) -> None:
     if failing:
         what = "; ".join(f"{o.name}: {sum(o.lost.values())} lost, {o.waiting_bytes} bytes waiting" for o in failing)
         raise WriteFailed(f"allogger could not store everything ({what})")
+
+
+def _checked_step(name: object, step: Any) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = MAX_STEP + 1
+    if not -MAX_STEP <= number <= MAX_STEP:
+        raise ConfigError(f"a step is an int64, not {step!r} (given for {name!r})")
+    return number
 
 
 def _who(scope: str, process: str) -> str:
@@ -605,4 +708,10 @@ manager = Manager()
 # Now, not with the first value: exit handlers run in reverse order, and those of the program may still log.
 atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=manager.after_fork_in_child)
+    os.register_at_fork(
+        before=sigterm.hold,
+        after_in_parent=sigterm.let_go_in_parent,
+        after_in_child=manager.after_fork_in_child,
+    )
+    # After ours, because now a signal that has waited ends the child.
+    os.register_at_fork(after_in_child=sigterm.let_go_in_child)

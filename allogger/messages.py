@@ -80,7 +80,7 @@ def logger_name(scope: str) -> str:
     return "allogger" + scope.removeprefix("root")
 
 
-# ---------------------------------------------------------------------------------------------------------- parameters
+# ----------------------------------------------------------------------------------------------------------- parameters
 
 
 def check_params(params: Mapping[str, Any]) -> None:
@@ -131,7 +131,7 @@ def _formatter(fmt: str | None, datefmt: str | None) -> logging.Formatter:
     return logging.Formatter(FORMAT if fmt is None else fmt, datefmt)
 
 
-# -------------------------------------------------------------------------------------------------------------- record
+# --------------------------------------------------------------------------------------------------------------- record
 
 
 def _record(
@@ -190,7 +190,7 @@ def _summary(error: BaseException) -> str:
     return f"{type(error).__name__}: {_printable(error)}"
 
 
-# ------------------------------------------------------------------------------------------------- the user's handlers
+# -------------------------------------------------------------------------------------------------- the user's handlers
 
 
 def _hand_on(logger: logging.Logger, record: logging.LogRecord) -> None:
@@ -252,7 +252,7 @@ def _fileno(stream: TextIO) -> int:
         return -1
 
 
-# ------------------------------------------------------------------------------------------------------------- console
+# -------------------------------------------------------------------------------------------------------------- console
 
 
 class _PerThread(threading.local):
@@ -319,7 +319,7 @@ def _report_once(what: str, error: Exception) -> None:
         _show(f"allogger: {what}: {_summary(error)}", sys.stderr)
 
 
-# ---------------------------------------------------------------------------------------------------------------- file
+# ----------------------------------------------------------------------------------------------------------------- file
 
 
 class _TextFile:
@@ -368,7 +368,8 @@ class _TextFile:
         if self._fd >= 0 and _is_file_at(self._fd, self.path):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # A link in the place of our file would lead us to one that is not ours.
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         self._is_torn = False
         if self._fd < 0:
             self._fd = fd

@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from allogger.dtypes import dtype_to_json
+
 __all__ = ["Approximate", "Plain", "Unstorable", "copied", "description", "leaves", "plain"]
 
 
@@ -81,7 +83,7 @@ def _is_mapping(value: Any) -> bool:
         return False
 
 
-# -------------------------------------------------------------------------------------------------------- in our terms
+# --------------------------------------------------------------------------------------------------------- in our terms
 
 
 def plain(value: Any, *, as_array: bool = False) -> Plain:
@@ -214,7 +216,7 @@ def _of_timedelta(value: Any) -> NDArray[Any]:
 def _of_array(found: NDArray[Any]) -> NDArray[Any]:
     """Return an array with a dtype that every file can hold, or raise `Unstorable`."""
     kind = found.dtype.kind
-    if kind in "biufcUSmM":
+    if kind in "biufcUSmM" and found.dtype.names is None:
         return found
     if kind in "OT":
         flat = _of_list(found.ravel().tolist())
@@ -225,7 +227,17 @@ def _of_array(found: NDArray[Any]) -> NDArray[Any]:
         raise Unstorable("an array of Python objects")
     if found.dtype.isbuiltin == 2:
         return found.astype(_wider(found.dtype))
+    if found.dtype.names is not None:
+        _check_fields(found.dtype)
     return found
+
+
+@lru_cache(256)
+def _check_fields(dtype: np.dtype[Any]) -> None:
+    try:
+        dtype_to_json(dtype)
+    except ValueError as error:
+        raise Unstorable(f"an array with fields that would not read back: {error}") from None
 
 
 def _wider(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -307,7 +319,7 @@ def _family(dtype: np.dtype[Any]) -> str:
     return "number" if dtype.kind in "biufc" else dtype.kind if dtype.kind in "US" else repr(dtype)
 
 
-# -------------------------------------------------------------------------------------------------- of other libraries
+# --------------------------------------------------------------------------------------------------- of other libraries
 
 
 def _of_tensor(tensor: Any) -> NDArray[Any]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from allogger import sigterm
 from allogger.record import MAIN_PROCESS
 
 __all__ = ["at_end", "inherited", "is_child", "label", "name", "publish", "rank"]
 
-# Given a signal to end, a process has about this long before somebody loses patience.
-SIGTERM_SECONDS = 5.0
+# How long another program that takes over the process may have to wait.
+EXEC_SECONDS = 5.0
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 _STATE = "allogger"
 
@@ -58,7 +58,7 @@ def label(given_rank: object = None, forked: str | None = None) -> str:
     return f"rank{number}" if own == MAIN_PROCESS else f"rank{number}-{own}"
 
 
-# ------------------------------------------------------------------------------------------------------------ the
+# ------------------------------------------------------------------------------------------------------------------ the
 # parent
 
 
@@ -89,7 +89,7 @@ def inherited() -> Any:
     return None if raw is None else pickle.loads(raw)
 
 
-# --------------------------------------------------------------------------------------------------------------- the
+# ------------------------------------------------------------------------------------------------------------------ the
 # end
 
 
@@ -103,26 +103,29 @@ def at_end(close: Callable[[], None], flush: Callable[[float], object], stop: Ca
         from multiprocessing.util import Finalize
 
         # atexit does not run in these.
-        Finalize(None, close, exitpriority=-100)
-    _on_sigterm(stop)
+        Finalize(None, _after_threads, args=(close,), exitpriority=-100)
+    sigterm.watch(stop)
     _on_exec(flush)
 
 
-def _on_sigterm(stop: Callable[[float], object]) -> None:
-    """Have *stop* called before SIGTERM ends the process, where nobody else handles it."""
+def _after_threads(close: Callable[[], None]) -> None:
+    """Call *close*, as soon as no other thread that the interpreter waits for is running: such a thread may log."""
 
-    def handle(number: int, frame: object) -> None:
-        # The interrupted code may hold any lock, so the work is done by another thread, and for a limited time.
-        helper = threading.Thread(target=stop, args=(SIGTERM_SECONDS,), daemon=True)
-        with contextlib.suppress(RuntimeError):
-            helper.start()
-            helper.join(2 * SIGTERM_SECONDS)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+    def others() -> list[threading.Thread]:
+        ours = (threading.main_thread(), threading.current_thread())
+        return [thread for thread in threading.enumerate() if not thread.daemon and thread not in ours]
 
-    with contextlib.suppress(ValueError):  # not the main thread
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, handle)
+    def wait_and_close() -> None:
+        while running := others():
+            running[0].join()
+        close()
+
+    if not others():
+        close()
+        return
+    # A thread of that kind itself: it ends with the last of them. The main thread must not wait for them here, because
+    # those of an executor end only when the interpreter, after this, tells them to.
+    threading.Thread(target=wait_and_close, name="allogger-end").start()
 
 
 _has_audit_hook = False
@@ -138,6 +141,6 @@ def _on_exec(flush: Callable[[float], object]) -> None:
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         if event == "os.exec":
-            flush(SIGTERM_SECONDS)
+            flush(EXEC_SECONDS)
 
     sys.addaudithook(hook)

@@ -42,7 +42,7 @@ MAIN_PROCESS = "MainProcess"
 Payload = NDArray[Any] | str
 
 
-# --------------------------------------------------------------------------------------------------------------- names
+# ---------------------------------------------------------------------------------------------------------------- names
 
 
 def normal_scope(scope: str) -> str:
@@ -51,9 +51,10 @@ def normal_scope(scope: str) -> str:
     >>> normal_scope("main"), normal_scope("root.main"), normal_scope("root"), normal_scope("")
     ('root.main', 'root.main', 'root', 'root')
     """
-    if not scope or scope == "root":
-        return "root"
-    return scope if scope.startswith("root.") else f"root.{scope}"
+    # All of them, or a scope "root.root" would have the full keys of the root.
+    while scope.startswith("root."):
+        scope = scope[len("root.") :]
+    return f"root.{scope}" if scope not in ("", "root") else "root"
 
 
 def _hex(text: str) -> str:
@@ -122,7 +123,7 @@ def hdf_path(kind: str, scope: str, key: str, process: str = MAIN_PROCESS, varia
         place += "@" + _hdf_part(process, _HDF_SCOPE_UNSAFE)
     parts = [_hdf_part(part, _HDF_UNSAFE) for part in key.split("/")]
     tail = "" if variant is None else "%v" if variant < 0 else f"%v{variant}"
-    return "/".join([kind, place, *parts]) + tail
+    return "/".join([_hdf_part(kind, _HDF_SCOPE_UNSAFE), place, *parts]) + tail
 
 
 def split_hdf_path(path: str) -> tuple[str, str, str, str]:
@@ -136,7 +137,7 @@ def split_hdf_path(path: str) -> tuple[str, str, str, str]:
         parts[-1] = _VARIANT.sub("", parts[-1])
     scope, at, process = place.partition("@")
     key = "/".join(map(_hdf_unpart, parts))
-    return kind, normal_scope(_hdf_unpart(scope)), key, _hdf_unpart(process) if at else MAIN_PROCESS
+    return _hdf_unpart(kind), normal_scope(_hdf_unpart(scope)), key, _hdf_unpart(process) if at else MAIN_PROCESS
 
 
 def file_name(name: str, limit: int = 120) -> str:
@@ -152,13 +153,13 @@ def file_name(name: str, limit: int = 120) -> str:
     safe = re.sub(r"[^A-Za-z0-9._@+=-]", lambda m: _hex(m[0]), name)
     safe = re.sub(r"^\.+", lambda m: _hex(m[0]), safe)
     if len(safe) > limit:
-        import zlib
+        import hashlib
 
-        safe = f"{safe[: limit - 9]}~{zlib.crc32(safe.encode()):08x}"
+        safe = f"{safe[: limit - 17]}~{hashlib.sha256(safe.encode()).hexdigest()[:16]}"
     return safe
 
 
-# -------------------------------------------------------------------------------------------------------------- values
+# --------------------------------------------------------------------------------------------------------------- values
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -29,23 +30,34 @@ __all__ = [
     "Shard",
     "atomic_write",
     "clear",
+    "event_shard_of",
+    "is_here",
     "is_live",
+    "is_running",
     "load_json",
     "new_shard",
     "prepare",
     "record_attempt",
+    "shard_name_of",
     "shard_names",
     "shard_of",
     "sync_folder",
+    "temporary_pid",
 ]
 
 EVENTS = "events"
 RUN_FILE = "run.json"
 JOURNAL, IMAGE, INDEX = ".journal", ".h5", ".index.json"
+# Files that grow while their process runs.
+_GROWING = (JOURNAL, ".csv")
 # A hostile file must not eat the memory; ten thousand keys take about 3 MB.
 MAX_JSON_BYTES = 256 * 2**20
 
-_SHARD_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}-[A-Za-z0-9._@+=%~-]+-\d+-\d+")
+_SHARD_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}-[A-Za-z0-9._@+=%~-]+-\d+-\d+", re.ASCII)
+# Of a shard, whatever its suffix; in front of temporary files there is a dot.
+_SHARD_FILE = re.compile(rf"\.?{_SHARD_NAME.pattern}(\.[A-Za-z0-9_-]+)+", re.ASCII)
+_EVENT_FILE = re.compile(rf"events\.out\.tfevents\.\d+\..+?\.({_SHARD_NAME.pattern})", re.ASCII)
+_TEMPORARY = re.compile(rf"\.(?:(?:{_SHARD_NAME.pattern}\.[a-z0-9.]+|run\.json)\.)?(\d+)-\d+\.tmp", re.ASCII)
 _counter = itertools.count()
 
 
@@ -97,8 +109,27 @@ def shard_names(events: Path, suffix: str) -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError):
         return
     for file in files:
-        if file.endswith(suffix) and _SHARD_NAME.fullmatch(file[: -len(suffix)]):
-            yield file[: -len(suffix)]
+        if (name := shard_name_of(file, suffix)) is not None:
+            yield name
+
+
+def shard_name_of(file: str, suffix: str) -> str | None:
+    """Return the name of the shard whose file with that suffix is called *file*, None if that is no such name."""
+    name = file.removesuffix(suffix)
+    return name if name != file and _is_shard_name(name) else None
+
+
+def _is_shard_name(name: str) -> bool:
+    try:
+        return _SHARD_NAME.fullmatch(name) is not None and shard_of(name) is not None
+    except ValueError:  # a thirteenth month
+        return False
+
+
+def event_shard_of(file: str) -> str | None:
+    """Return the name of the shard that wrote an event file for TensorBoard, None if allogger did not write it."""
+    found = _EVENT_FILE.fullmatch(file)
+    return found[1] if found and _is_shard_name(found[1]) else None
 
 
 def shard_of(name: str) -> tuple[float, str, int]:
@@ -114,20 +145,34 @@ def host_name() -> str:
     return os.uname().nodename or "host"
 
 
+def is_here(name: str) -> bool:
+    """Return whether the shard *name* is written on this host."""
+    return shard_of(name)[1] == file_name(host_name(), 60)
+
+
 def is_live(events: Path, name: str, quiet_seconds: float = 60.0) -> bool:
     """Return whether the process that writes the shard *name* may still be running.
 
-    On this host the process table knows. Of another host we only see whether the journal grew lately.
+    On this host the process table knows. Of another host we only see whether the files grew lately.
     """
-    start, host, pid = shard_of(name)
-    if host != file_name(host_name(), 60):
-        try:
-            return time.time() - os.stat(events / (name + JOURNAL)).st_mtime < quiet_seconds
-        except OSError:
-            return False
+    start, _, pid = shard_of(name)
+    if is_here(name):
+        return is_running(pid, start)
+    return any(_is_fresh(events / (name + suffix), quiet_seconds) for suffix in _GROWING)
+
+
+def _is_fresh(path: Path, quiet_seconds: float) -> bool:
+    try:
+        return time.time() - os.stat(path).st_mtime < quiet_seconds
+    except OSError:
+        return False
+
+
+def is_running(pid: int, since: float) -> bool:
+    """Return whether a process of this host with that number exists and did so at the Unix time *since*."""
     born = _process_start(pid)
-    # A process that began after the shard did has only inherited the number.
-    return born is not None and born <= start + 1.0
+    # One that began later has only inherited the number.
+    return born is not None and born <= since + 1.0
 
 
 def _process_start(pid: int) -> float | None:
@@ -138,15 +183,14 @@ def _process_start(pid: int) -> float | None:
         with open("/proc/stat", "rb") as file:
             boot = next(float(line.split()[1]) for line in file if line.startswith(b"btime"))
     except FileNotFoundError:
-        if os.path.exists("/proc/self/stat"):
-            return None
+        pass  # no such process, or no /proc, or one that hides the processes of others
     except (OSError, StopIteration, ValueError):
         return 0.0
     else:
         return None if fields[0] in (b"Z", b"X") else boot + int(fields[19]) / os.sysconf("SC_CLK_TCK")
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except OSError:
         pass
@@ -177,6 +221,12 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_folder(path.parent)
 
 
+def temporary_pid(file: str) -> int | None:
+    """Return the number of the process that made a temporary file of that name, None if it is none of allogger's."""
+    found = _TEMPORARY.fullmatch(file)
+    return int(found[1]) if found else None
+
+
 def sync_folder(folder: Path) -> None:
     """Force the names in *folder* onto the disk, where the file system can."""
     try:
@@ -194,15 +244,17 @@ def sync_folder(folder: Path) -> None:
 def load_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; an empty one if it is missing, damaged, too large or no object."""
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_JSON_BYTES + 1)
+        # Without O_NONBLOCK a pipe would keep us waiting for its other end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            raw = file.read(MAX_JSON_BYTES + 1) if is_regular else b""
         found = json.loads(raw) if len(raw) <= MAX_JSON_BYTES else {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError, MemoryError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-# ---------------------------------------------------------------------------------------------------- opening a logdir
+# ----------------------------------------------------------------------------------------------------- opening a logdir
 
 
 def prepare(logdir: Path, policy: str) -> Path:
@@ -210,7 +262,9 @@ def prepare(logdir: Path, policy: str) -> Path:
 
     *policy* is ``continue``, ``clear``, ``abort``, ``ask`` or ``unique``.
     """
-    if os.path.lexists(logdir):
+    if policy in ("abort", "unique") and _made(logdir):
+        policy = "continue"
+    elif os.path.lexists(logdir):
         if not logdir.is_dir():
             raise ConfigError(f"logdir {str(logdir)!r} is not a folder; choose another path")
         if policy == "ask":
@@ -224,6 +278,7 @@ def prepare(logdir: Path, policy: str) -> Path:
             clear(logdir)
         elif policy == "unique":
             return _unique(logdir)
+    _refuse_link(logdir / EVENTS)
     try:
         (logdir / EVENTS).mkdir(parents=True, exist_ok=True)
         trial = logdir / EVENTS / f".{os.getpid()}-{next(_counter)}.tmp"
@@ -234,10 +289,25 @@ def prepare(logdir: Path, policy: str) -> Path:
     return logdir
 
 
+def _made(logdir: Path) -> bool:
+    """Make *logdir* and return True, or return False because somebody else has: of several, one is told True."""
+    try:
+        logdir.mkdir(parents=True)
+    except OSError:
+        return False  # what else may be wrong comes to light when it is used
+    return True
+
+
+def _refuse_link(events: Path) -> None:
+    if events.is_symlink():
+        raise ConfigError(f"{str(events)!r} is a symbolic link, which is not followed; choose another logdir")
+
+
 def record_attempt(logdir: Path, shard: Shard, more: Mapping[str, Any]) -> None:
     """Note in ``run.json`` the attempt that *shard* began, or *more* about it; a disk that refuses is no error here."""
     path = logdir / RUN_FILE
-    about = load_json(path)
+    # What a link leads to is replaced by a file of ours, and must not become part of it.
+    about = {} if path.is_symlink() else load_json(path)
     attempts = about.get("attempts")
     entries = [a for a in attempts if isinstance(a, dict)] if isinstance(attempts, list) else []
     entry = next((a for a in entries if a.get("attempt") == shard.attempt), None)
@@ -247,7 +317,7 @@ def record_attempt(logdir: Path, shard: Shard, more: Mapping[str, Any]) -> None:
         entries.append(entry)
     entry.update(more)
     about = {"allogger_format": 1, "created": shard.start, **about, "attempts": entries}
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RecursionError):
         atomic_write(path, json.dumps(about, indent=1, default=str).encode(), durable=False)
 
 
@@ -256,7 +326,10 @@ def _ask(logdir: Path) -> str:
         return "abort"
     answers = {"": "continue", "c": "continue", "cl": "clear", "a": "abort", "u": "unique"}
     while True:
-        answer = input(f"{logdir} exists: (C)ontinue, (cl)ear, (u)nique new folder or (a)bort? ").strip().lower()
+        try:
+            answer = input(f"{logdir} exists: (C)ontinue, (cl)ear, (u)nique new folder or (a)bort? ").strip().lower()
+        except EOFError:
+            return "abort"
         for short, policy in answers.items():
             if answer in (short, policy):
                 return policy
@@ -288,12 +361,12 @@ def clear(logdir: Path) -> None:
             "choose another logdir or remove it yourself"
         )
     events = logdir / EVENTS
-    if not events.is_symlink():
-        live = [name for name in shard_names(events, JOURNAL) if is_live(events, name)]
-        if live:
-            host, pid = shard_of(live[0])[1:]
-            raise ConfigError(f"{str(logdir)!r} is being written by process {pid} on {host}, so it is not cleared")
-        _remove_shards(events)
+    _refuse_link(events)
+    live = [name for name in shard_names(events, JOURNAL) if is_live(events, name)]
+    if live:
+        host, pid = shard_of(live[0])[1:]
+        raise ConfigError(f"{str(logdir)!r} is being written by process {pid} on {host}, so it is not cleared")
+    _remove_shards(events)
     for name in os.listdir(logdir):
         if name == RUN_FILE or (name.endswith(".log") and _SHARD_NAME.fullmatch(name[: -len(".log")])):
             (logdir / name).unlink(missing_ok=True)
@@ -307,12 +380,12 @@ def _remove_shards(events: Path) -> None:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             for file in os.scandir(entry.path):
-                # What the TensorBoard writer makes; never a folder's whole tree.
-                if file.name.startswith((".owner", "events.out.tfevents.")) and not file.is_dir(follow_symlinks=False):
+                # What the TensorBoard writer makes; never what another program put there, or a folder's whole tree.
+                if event_shard_of(file.name) is not None and not file.is_dir(follow_symlinks=False):
                     os.unlink(file.path)
             with contextlib.suppress(OSError):
                 os.rmdir(entry.path)
-        elif _SHARD_NAME.match(entry.name.lstrip(".")):
+        elif _SHARD_FILE.fullmatch(entry.name):
             os.unlink(entry.path)
     with contextlib.suppress(OSError):
         events.rmdir()

@@ -148,7 +148,7 @@ def flush_seconds_of(output: str, settings: Settings) -> float:
     return 1.0 if isinstance(settings.flush_seconds, Unset) else settings.flush_seconds
 
 
-# -------------------------------------------------------------------------------------------------------------- checks
+# --------------------------------------------------------------------------------------------------------------- checks
 
 
 def _pattern(what: str, name: str, params: Mapping[str, Any]) -> re.Pattern[str] | None:

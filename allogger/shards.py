@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from allogger.errors import DamagedFile
-from allogger.reader import Reader, SeriesId
+from allogger.reader import Reader
 from allogger.record import MAIN_PROCESS
 from allogger.registry import readers
 from allogger.rundir import EVENTS, IMAGE, INDEX, JOURNAL, load_json, shard_names
@@ -69,23 +70,33 @@ def last_steps(logdir: Path, process: str, attempt: str) -> dict[tuple[str, str]
 
 def _ends(events: Path, shard: ShardFile) -> tuple[Mapping[str, Any], dict[tuple[str, str], int]]:
     if not shard.is_live:
-        index = load_json(events / (shard.name + INDEX))
-        if index:
-            return index.get("about", {}), {
-                (str(entry["scope"]), str(entry["key"])): int(entry["last_step"])
-                for entry in index.get("series", [])
-                if entry.get("last_step") is not None
+        try:
+            index = load_json(events / (shard.name + INDEX))
+            return dict(index["about"]), {
+                (str(entry["scope"]), str(entry["key"])): _checked(entry["last_step"]) for entry in index["series"]
             }
+        except (LookupError, TypeError, ValueError):
+            pass  # it is missing or damaged: the file itself has another
     reader = open_shard(events, shard.name)
     try:
-        return reader.about, {(s.scope, s.key): _last(reader, s) for s in reader.keys()}  # noqa: SIM118  # no mapping
+        return reader.about, dict(_last_steps(reader))
     finally:
         reader.close()
 
 
-def _last(reader: Reader, series: SeriesId) -> int:
-    step = reader.read(series).step
-    return int(step[-1]) if len(step) else 0
+def _last_steps(reader: Reader) -> Iterator[tuple[tuple[str, str], int]]:
+    for series in reader.keys():  # noqa: SIM118  # no mapping
+        # One that is damaged must not let the others begin anew.
+        with contextlib.suppress(DamagedFile):
+            step = reader.last_step(series)
+            if step is not None:
+                yield (series.scope, series.key), step
+
+
+def _checked(step: Any) -> int:
+    if type(step) is not int or not -(2**63) <= step < 2**63:
+        raise ValueError(f"{step!r:.80} is no step")
+    return step
 
 
 def text_logs(logdir: Path) -> Iterator[Path]:

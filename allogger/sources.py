@@ -82,9 +82,15 @@ def environment(outputs: list[str]) -> dict[str, Any]:
     return given
 
 
-def is_enabled(enable: bool) -> bool:
-    """Return *enable* unless ``ALLOGGER_ENABLE`` switches everything off; raises `ConfigError`."""
+def is_enabled(enable: object, in_config: object = True) -> bool:
+    """Return whether allogger is to do anything; raises `ConfigError`.
+
+    Not if the call says no with *enable*; else ``ALLOGGER_ENABLE`` decides, else the configuration.
+    """
+    for given in (enable, in_config):
+        if not isinstance(given, bool):
+            raise ConfigError(f"enable must be True or False, not {given!r}")
     word = os.environ.get("ALLOGGER_ENABLE", "").strip().lower()
     if word and word not in _WORDS:
         raise ConfigError(f"ALLOGGER_ENABLE must be 1 or 0, not {word!r}")
-    return enable and _WORDS.get(word, True)
+    return bool(enable and _WORDS.get(word, in_config))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import resource
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -15,17 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allogger.errors import ConfigError, DamagedFile, NoSuchKey, NotARun, UnknownName
-from allogger.reader import Columns, Reader, SeriesId, uniform
+from allogger.kind import Kind
+from allogger.reader import Columns, Reader, SeriesId, objects, uniform
 from allogger.record import MAIN_PROCESS, full_key
-from allogger.rundir import EVENTS, RUN_FILE, load_json, shard_of
-from allogger.shards import list_shards, open_shard
+from allogger.registry import kinds
+from allogger.rundir import EVENTS, RUN_FILE, is_here, is_live, load_json, shard_of
+from allogger.shards import ShardFile, list_shards, open_shard
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Attempts", "Part", "Run", "Runs", "Series", "open_run", "open_runs", "parts_of"]
+__all__ = ["Attempts", "Run", "Runs", "Series", "open_run", "open_runs"]
 
 Attempts = Literal["last", "all"]
+
+# Integers up to here are exact as float64.
+_EXACT = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +84,56 @@ class Part:
     shard_start: float
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """An open shard: its reader and what it says about itself."""
+@dataclass(eq=False)
+class OpenShard:
+    """A shard: its file, its reader, and what it says about itself; *start* and *end* in Unix seconds.
 
-    name: str
+    *end* is when its process finished it; infinity while the process runs, minus infinity if nobody knows.
+    """
+
+    file: ShardFile
     reader: Reader
     process: str
     attempt: str
     start: float
+    end: float
+    stays_open: bool = True
+
+    @classmethod
+    def of(cls, file: ShardFile, reader: Reader) -> OpenShard:
+        """Return the shard that *reader* reads; what it does not know about itself, the name of its file tells."""
+        about = reader.about
+        # An attempt that runs goes on, however long ago its last value is.
+        runs = file.is_live and "end" not in about and is_here(file.name) and is_live(file.path.parent, file.name)
+        return cls(
+            file,
+            reader,
+            str(about.get("process") or MAIN_PROCESS),
+            str(about.get("attempt") or file.name),
+            _time_of(about.get("start"), _start_of(file.name, 0.0)),
+            _time_of(about.get("end"), np.inf if runs else -np.inf),
+        )
+
+    def read(self, series: SeriesId) -> Columns:
+        """Return all values of a series; raises `DamagedFile` if there is nothing left of them."""
+        try:
+            return self.reader.read(series)
+        except FileNotFoundError:
+            # Its process has finished it since, and removed the journal.
+            self.reader = open_shard(self.file.path.parent, self.file.name)
+            return self.reader.read(series)
+        finally:
+            if not self.stays_open:
+                self.reader.close()
+
+    @property
+    def damage(self) -> list[str]:
+        """One sentence for each damaged place, beginning with the path."""
+        path = str(self.file.path)
+        # What was lost of a journal before `repair` made this file of it.
+        lost = self.reader.about.get("damage")
+        found = [*self.reader.damage, *(map(str, lost) if isinstance(lost, list) else ())]
+        return [what if what.startswith(path) else f"{path}: {what}" for what in found]
 
 
 class Run:
@@ -92,8 +141,10 @@ class Run:
 
     def __init__(self, logdir: str | os.PathLike[str], attempts: Attempts = "last") -> None:
         self.logdir = Path(logdir)
-        self.attempts = _checked(attempts)
-        self.damage: list[str] = []
+        self.attempts = checked_attempts(attempts)
+        self._unreadable: list[str] = []
+        self._told: set[str] = set()
+        self._shards: list[OpenShard] = []
         events = self.logdir / EVENTS
         if not (events.is_dir() or (self.logdir / RUN_FILE).is_file()):
             raise NotARun(f"{str(self.logdir)!r} is no run: it has neither {EVENTS}/ nor {RUN_FILE}")
@@ -101,8 +152,15 @@ class Run:
 
     def refresh(self) -> None:
         """Take up what was written since."""
-        self.__dict__.pop("_by_key", None)
-        self._shards = open_shards(self.logdir / EVENTS, self.damage)
+        for name in ("about", "_by_key", "_ends"):
+            self.__dict__.pop(name, None)
+        self._shards, self._unreadable = open_shards(self.logdir / EVENTS)
+        tell_damage(self.damage, self._told)
+
+    @property
+    def damage(self) -> list[str]:
+        """One sentence for each damaged place that was found so far, and each file that cannot be read."""
+        return [*self._unreadable, *(what for shard in self._shards for what in shard.damage)]
 
     @cached_property
     def about(self) -> Mapping[str, Any]:
@@ -110,8 +168,8 @@ class Run:
         return load_json(self.logdir / RUN_FILE)
 
     @cached_property
-    def _by_key(self) -> dict[str, list[tuple[_Shard, SeriesId]]]:
-        found: dict[str, list[tuple[_Shard, SeriesId]]] = {}
+    def _by_key(self) -> dict[str, list[tuple[OpenShard, SeriesId]]]:
+        found: dict[str, list[tuple[OpenShard, SeriesId]]] = {}
         for shard in self._shards:
             for series in shard.reader.keys():  # noqa: SIM118  # no mapping
                 found.setdefault(full_key(series.scope, series.key), []).append((shard, series))
@@ -132,25 +190,34 @@ class Run:
         return key in self._by_key
 
     def __getitem__(self, key: str) -> Series:
-        """Return all values of a full key; raises `NoSuchKey`."""
+        """Return all values of a full key; raises `NoSuchKey`, or `DamagedFile` if there is nothing left of them."""
         return self.series(key)
 
     def series(self, key: str, attempts: Attempts | None = None) -> Series:
-        """Return all values of a full key, of the last or of all attempts; raises `NoSuchKey`."""
+        """Return all values of a full key, of the last or of all attempts, as ``run[key]`` does."""
         if key not in self._by_key:
             raise NoSuchKey(str(UnknownName.of(f"key in {str(self.logdir)!r}:", key, self._by_key)))
-        parts = parts_of(self._by_key[key], _checked(attempts or self.attempts), self._ends)
+        try:
+            parts = parts_of(self._by_key[key], checked_attempts(attempts or self.attempts), self._ends)
+        finally:
+            tell_damage(self.damage, self._told)
         return _merged(key, parts)
+
+    def _readable(self, pattern: str | None, attempts: Attempts | None) -> Iterator[Series]:
+        for key in self.keys(pattern):
+            # One key that is lost must not cost the others; the loss has been told.
+            with contextlib.suppress(DamagedFile):
+                yield self.series(key, attempts)
 
     @cached_property
     def _ends(self) -> dict[str, float]:
-        return _ends_of(self._shards)
+        return ends_of(self._shards)
 
     def frame(self, pattern: str | None = None, attempts: Attempts | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row per value: ``key``, ``step``, ``time``, ``process``, ``value``."""
         from allogger.frames import long_frame
 
-        return long_frame([self.series(key, attempts) for key in self.keys(pattern)])
+        return long_frame(list(self._readable(pattern, attempts)))
 
     def wide(self, pattern: str | None = None, attempts: Attempts | None = None) -> pd.DataFrame:
         """Return a DataFrame with one column per full key and the steps as its index.
@@ -159,7 +226,7 @@ class Run:
         """
         from allogger.frames import wide_frame
 
-        return wide_frame([self.series(key, attempts) for key in self.keys(pattern)])
+        return wide_frame(list(self._readable(pattern, attempts)))
 
     def __repr__(self) -> str:
         return f"<Run {str(self.logdir)!r}: {len(self)} keys, {len(self._shards)} shards>"
@@ -216,95 +283,162 @@ def _is_run(path: str) -> bool:
     return os.path.isdir(os.path.join(path, EVENTS)) or os.path.isfile(os.path.join(path, RUN_FILE))
 
 
-def open_shards(events: Path, damage: list[str]) -> list[_Shard]:
-    """Open every shard in *events*; what cannot be read is told in *damage* and by a warning, and left out."""
-    shards = []
+def open_shards(events: Path) -> tuple[list[OpenShard], list[str]]:
+    """Open every shard in *events*; what cannot be read is left out and told in the second list."""
+    # More would leave the program none of the files that it may have open.
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+    shards: list[OpenShard] = []
+    unreadable = []
     for file in list_shards(events):
         try:
-            reader = open_shard(events, file.name)
+            shard = OpenShard.of(file, open_shard(events, file.name))
         except FileNotFoundError:
             continue  # cleared while we looked
         except (OSError, DamagedFile) as error:
-            damage.append(str(error))
-            warnings.warn(f"{file.path} cannot be read: {error}", RuntimeWarning, stacklevel=4)
+            unreadable.append(f"{file.path} cannot be read: {error}")
             continue
-        damage += [f"{file.path}: {what}" for what in reader.damage]
-        start = _number(reader.about.get("start"), shard_of(file.name)[0])
-        process = str(reader.about.get("process") or MAIN_PROCESS)
-        shards.append(_Shard(file.name, reader, process, str(reader.about.get("attempt") or file.name), start))
-    return shards
+        if len(shards) > limit:
+            shard.stays_open = False
+            shard.reader.close()
+        shards.append(shard)
+    return shards, unreadable
 
 
-def _number(value: Any, otherwise: float) -> float:
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else otherwise
+def tell_damage(damage: Sequence[str], told: set[str]) -> None:
+    """Say, in one message of the standard `logging`, what is not in *told* yet."""
+    new = [what for what in damage if what not in told]
+    told.update(new)
+    if new:
+        more = f"; and {len(new) - 1} more places" if len(new) > 1 else ""
+        logging.getLogger("allogger").warning("damaged, only what is left is shown: %s%s", new[0], more)
 
 
-def _ends_of(shards: Sequence[_Shard]) -> dict[str, float]:
-    """Return for each attempt the time of its last value."""
+def _time_of(told: Any, otherwise: float) -> float:
+    return told if isinstance(told, float) and np.isfinite(told) else otherwise
+
+
+def _start_of(name: str, otherwise: float) -> float:
+    try:
+        return shard_of(name)[0]
+    except ValueError:
+        return otherwise
+
+
+def ends_of(shards: Sequence[OpenShard]) -> dict[str, float]:
+    """Return for each attempt when it ended: when its last process did, or else the time of its last value."""
     ends: dict[str, float] = {}
     for shard in shards:
-        ends[shard.attempt] = max(ends.get(shard.attempt, shard.start), shard.reader.last_time())
+        ends[shard.attempt] = max(ends.get(shard.attempt, shard.start), shard.end, shard.reader.last_time())
     return ends
 
 
-def parts_of(found: Sequence[tuple[_Shard, SeriesId]], attempts: Attempts, ends: Mapping[str, float]) -> list[Part]:
+def parts_of(found: Sequence[tuple[OpenShard, SeriesId]], attempts: Attempts, ends: Mapping[str, float]) -> list[Part]:
     """Return what the shards hold of one key, in the order of their start.
 
     With ``"last"``: from the step on at which a later attempt of the same process began the key, earlier ones are left
-    out. Attempts that ran at the same time are no attempts of each other.
+    out. Attempts that ran at the same time are no attempts of each other. Raises `DamagedFile` if nothing can be read.
     """
     starts: dict[str, float] = {}
     for shard, _ in found:
-        starts[shard.attempt] = min(starts.get(shard.attempt, shard.start), _attempt_start(shard))
+        start = _start_of(shard.attempt, shard.start)
+        starts[shard.attempt] = min(starts.get(shard.attempt, shard.start), start)
     parts = []
+    damage: DamagedFile | None = None
     for shard, series in found:
-        columns = shard.reader.read(series)
+        try:
+            columns = _decoded(series.kind, shard.read(series))
+        except DamagedFile as error:
+            damage = error
+            continue
         started, ended = starts[shard.attempt], ends.get(shard.attempt, shard.start)
         parts.append(Part(series.kind, columns, shard.process, shard.attempt, started, ended, shard.start))
-    return parts if attempts == "all" else [_shortened(part, parts) for part in parts]
+    if damage is not None and not parts:
+        raise damage
+    return parts if attempts == "all" else _of_last_attempts(parts)
 
 
-def _attempt_start(shard: _Shard) -> float:
+def _of_last_attempts(parts: Sequence[Part]) -> list[Part]:
+    by_process: dict[str, list[Part]] = {}
+    for part in parts:
+        by_process.setdefault(part.process, []).append(part)
+    return [_shortened(part, by_process[part.process]) for part in parts]
+
+
+def _decoded(kind: str, columns: Columns) -> Columns:
+    """Return the values as their kind shows them; those of a kind that is not installed, or that fails, as stored."""
     try:
-        return shard_of(shard.attempt)[0]
-    except ValueError:
-        return shard.start
+        decode = kinds[kind].decode
+        if decode is Kind.decode:
+            return columns
+        decoder = kinds[kind]()
+        values = [
+            decoder.decode(item if isinstance(item, str) else np.asarray(item), columns.attrs.get(row, {}))
+            for row, item in enumerate(columns.value)
+        ]
+    except UnknownName:
+        return columns
+    except Exception as error:
+        warnings.warn(f"kind {kind!r} cannot decode its values: {error}", RuntimeWarning, stacklevel=2)
+        return columns
+    return replace(columns, value=uniform(values))
 
 
 def _shortened(part: Part, parts: Sequence[Part]) -> Part:
-    """Return *part* without what later attempts have replaced."""
-    firsts = [
-        (float(later.columns.time[0]), int(later.columns.step[0]), later.attempt)
-        for later in parts
-        if later.process == part.process and later.started > part.ended and len(later.columns)
-    ]
+    """Return *part* without what later attempts of its process, which are among *parts*, have replaced."""
     # Of the shards of one attempt, the one that began the key first says where.
-    cut = min((min(f for f in firsts if f[2] == attempt)[1] for attempt in {f[2] for f in firsts}), default=None)
-    if cut is None:
+    first: dict[str, tuple[float, int]] = {}
+    for later in parts:
+        if later.started > part.ended and len(later.columns):
+            began = float(later.columns.time[0]), int(later.columns.step[0])
+            first[later.attempt] = min(first.get(later.attempt, began), began)
+    if not first:
         return part
-    kept = part.columns.take(part.columns.step < cut)
-    return Part(part.kind, kept, part.process, part.attempt, part.started, part.ended, part.shard_start)
+    cut = min(step for _, step in first.values())
+    return replace(part, columns=part.columns.take(part.columns.step < cut))
 
 
 def _merged(key: str, parts: Sequence[Part]) -> Series:
     parts = [part for part in parts if len(part.columns)] or list(parts[:1])
+    step, time, value = columns_of(parts)
+    counts = [len(part.columns) for part in parts]
+    # A view of one label where there is only one: labels of a million values are 44 MB.
+    label = np.array([part.process for part in parts])
+    process = np.broadcast_to(label[0], len(step)) if len(parts) == 1 else np.repeat(label, counts)
+    kinds = {part.kind for part in parts}
+    kind = kinds.pop() if len(kinds) == 1 else "mixed"
+    order = merge_order(parts, step, time)
+    if order is not None:
+        step, time, value, process = step[order], time[order], value[order], process[order]
+    return Series(key, kind, step, time, value, process, _shared_attrs(parts))
+
+
+def columns_of(parts: Sequence[Part]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
+    """Return the steps, times and values of *parts*, one behind the other."""
+    if len(parts) == 1:
+        columns = parts[0].columns
+        return columns.step, columns.time, columns.value
     step = np.concatenate([part.columns.step for part in parts])
     time = np.concatenate([part.columns.time for part in parts])
-    value = joined([part.columns.value for part in parts])
-    process = np.repeat([part.process for part in parts], [len(part.columns) for part in parts])
-    kinds = {part.kind for part in parts}
-    order = merge_order(parts, step, time)
-    metas = [dict(part.columns.attrs.get(row, {})) for part in parts for row in range(len(part.columns))]
-    meta = metas[0] if metas and all(m == metas[0] for m in metas) else {}
-    kind = kinds.pop() if len(kinds) == 1 else "mixed"
-    return Series(key, kind, step[order], time[order], value[order], process[order], meta)
+    return step, time, joined([part.columns.value for part in parts])
 
 
-def merge_order(parts: Sequence[Part], step: NDArray[Any], time: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the order of the values of several parts: as logged for one process, else by step and time."""
+def _shared_attrs(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the attributes that all values have."""
+    if not all(len(part.columns.attrs) == len(part.columns) for part in parts):
+        return {}
+    each = (attrs for part in parts for attrs in part.columns.attrs.values())
+    first = next(each, {})
+    return dict(first) if all(attrs is first or attrs == first for attrs in each) else {}
+
+
+def merge_order(parts: Sequence[Part], step: NDArray[Any], time: NDArray[Any]) -> NDArray[np.intp] | None:
+    """Return the order of the values of several parts: by step and time, or None for that in which they lie.
+
+    The latter if one process has written them, one attempt after the other.
+    """
     if len(parts) > 1 and (len({p.process for p in parts}) > 1 or _side_by_side(parts)):
         return np.lexsort((time, step))
-    return np.arange(len(step))
+    return None
 
 
 def _side_by_side(parts: Sequence[Part]) -> bool:
@@ -313,21 +447,33 @@ def _side_by_side(parts: Sequence[Part]) -> bool:
 
 def joined(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Return arrays of values in one: numbers in a common dtype if it holds them exactly, else objects."""
-    if len(values) == 1:
-        return values[0]
-    shapes = {v.shape[1:] for v in values}
-    dtypes = {v.dtype for v in values}
-    if len(shapes) == 1 and len(dtypes) == 1:
-        return np.concatenate(values)
-    if shapes == {()} and all(d.kind in "bif" for d in dtypes):
-        # The same rule as within one shard: integers become float64 only if they stay what they are.
-        common = np.result_type(*dtypes)
-        if all(np.array_equal(v.astype(common).astype(v.dtype), v, equal_nan=v.dtype.kind == "f") for v in values):
+    values = [v for v in values if len(v)] or list(values[:1])
+    if len({v.shape[1:] for v in values}) == 1:
+        dtypes = {v.dtype for v in values}
+        if len(dtypes) == 1 and dtypes != {np.dtype(object)}:
+            out: NDArray[Any] = np.ndarray((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype)
+            return np.concatenate(values, out=out)
+        common = _common_dtype(values) if values[0].ndim == 1 else None
+        if common is not None:
             return np.concatenate([v.astype(common) for v in values])
-    return uniform([np.asarray(item) if not isinstance(item, str) else item for v in values for item in v])
+    return uniform([item for v in values for item in objects(v)])
 
 
-def _checked(attempts: str) -> Attempts:
+def _common_dtype(values: Sequence[NDArray[Any]]) -> np.dtype[Any] | None:
+    """Return the dtype that holds all numbers exactly; None if there is none. The same rule as within one shard."""
+    if not all(v.dtype.kind in "bifc" for v in values):
+        return None
+    common = np.result_type(*(v.dtype for v in values))
+    if common.kind in "bi":
+        return common
+    if common not in (np.float64, np.complex128):
+        return None
+    integers = (v for v in values if v.dtype.kind == "i")
+    return common if all(v.max() <= _EXACT and v.min() >= -_EXACT for v in integers) else None
+
+
+def checked_attempts(attempts: str) -> Attempts:
+    """Return *attempts*; raises `UnknownName` if it is none of the two."""
     if attempts not in ("last", "all"):
         raise UnknownName.of("choice of attempts", attempts, ["last", "all"])
     return cast(Attempts, attempts)

@@ -24,6 +24,7 @@ PUBLIC_NAMES = {
     "Run",
     "Runs",
     "Series",
+    "Unstorable",
     "Writer",
     "__version__",
     "basic_configure",

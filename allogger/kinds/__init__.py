@@ -1,1 +1,1 @@
-"""kinds: the kinds of values that allogger knows; the registry loads them by name."""
+"""Kinds: which kinds of values does allogger have of its own? One module for each; the registry loads them by name."""

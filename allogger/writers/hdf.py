@@ -88,12 +88,13 @@ class HdfWriter(Writer):
     def close(self) -> None:
         """Build the HDF5 file of the journal and remove the journal.
 
-        Raises `OSError` or `DamagedFile` when that fails: the journal stays, complete and readable as before.
+        Raises `OSError` or `DamagedFile` when that fails, if only for some series that HDF5 cannot hold: the journal
+        stays, complete and readable as before.
         """
         self._snapshot.stop()
         if not self._number:
             return
-        self._file.write(journal.encode_end({"values": self._number}, self._salt))
+        self._file.write(journal.encode_end({"values": self._number, "time": time.time()}, self._salt))
         self._file.sync()
         self._file.close()
         build_image(self._path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import struct
@@ -347,6 +348,8 @@ def _claim_file(shard: Shard) -> Path:
 
 def _make_file(folder: Path, shard: Shard) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, "a symbolic link is not followed", str(folder))
     # TensorBoard goes through the files in the order of their names and never back, however the clock was set.
     seconds = max([int(shard.start), *(file.seconds + 1 for file in _event_files(folder))])
     _, host, _ = shard_of(shard.name)
@@ -367,8 +370,10 @@ def _event_files(folder: Path) -> Iterator[_EventFile]:
 
 
 def _is_taken(folder: Path, shard: Shard) -> bool:
-    """Return whether a process that may still be alive writes another shard into *folder*."""
-    return any(file.shard_name != shard.name and _may_be_live(file, shard) for file in _event_files(folder))
+    """Return whether a process that may still be alive writes another shard into *folder*, or it is a link."""
+    return folder.is_symlink() or any(
+        file.shard_name != shard.name and _may_be_live(file, shard) for file in _event_files(folder)
+    )
 
 
 def _may_be_live(file: _EventFile, shard: Shard) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 
 import allogger
-from allogger.errors import ConfigError
-from allogger.record import Batch, Series
+from allogger.errors import ConfigError, WriteFailed
+from allogger.record import Batch, Record, Series
 from allogger.rundir import Shard, new_shard
 from allogger.writers.hdf import HdfWriter
 
@@ -87,6 +88,25 @@ def test_closing_in_the_middle_of_a_snapshot_ends_it_and_leaves_nothing_of_it(sh
     writer.close()
 
     assert {path.name for path in shard.events.iterdir()} == {f"{shard.name}.h5", f"{shard.name}.index.json"}
+
+
+def test_what_hdf5_cannot_hold_keeps_the_journal_and_costs_no_other_key(shard: Shard) -> None:
+    huge = np.ones(2, [(f"field {n}", "f8") for n in range(6000)])
+    names = [Series(0, "root.main", "loss"), Series(1, "root.main", "odd")]
+    odd = Record(names[1], "array", 1, 1000.5, huge)
+    writer = HdfWriter(shard)
+    writer.write(replace(_batch(0.5, 0.25), names=names, objects=(odd,)))
+
+    for _ in range(2):  # close may be called twice
+        with pytest.raises(WriteFailed, match=r"1 values of 'main/odd' .*is kept"):
+            writer.close()
+
+    with h5py.File(shard.path(".h5")) as file:
+        np.testing.assert_array_equal(file["scalar/main/loss"]["value"], [0.5, 0.25])
+    run = allogger.open_run(shard.logdir)
+    assert run["main/loss"].value.tolist() == [0.5, 0.25]
+    assert (run["main/odd"].value[0] == huge).all()
+    assert not run.damage
 
 
 def test_a_journal_that_was_removed_in_the_middle_begins_again_with_all_names(shard: Shard) -> None:
