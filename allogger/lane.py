@@ -20,6 +20,10 @@ __all__ = ["Lane", "Outlet"]
 
 # A writer that has failed is tried again after 0.1 s, 0.2 s, ... 30 s.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+# At the end it gets these further chances.
+_LAST_PAUSES = (0.1, 0.2)
+# Of a disk that fails and recovers again and again the user hears no more often than that.
+_SILENCE_SECONDS = 60.0
 _SYNC_SECONDS = 30.0
 _WRITE_ROWS = 16_384
 # So many broken values in a row, and a writer is taken to be broken itself: no more looking for the good ones.
@@ -51,6 +55,8 @@ class Outlet:
         self._sync_at = 0.0
         self._pause = 0.0
         self._retry_at = 0.0
+        self._has_told = False
+        self._silent_until = 0.0
         self._strikes = 0
         self._told_rejected: set[str] = set()
         self._complaints: set[str] = set()
@@ -123,7 +129,8 @@ class Outlet:
         return []
 
     def _has_failed(self, error: OSError) -> None:
-        if not self._pause:
+        if not self._has_told and time.monotonic() >= self._silent_until:
+            self._has_told = True
             self._report(
                 f"output {self.name!r} cannot write ({words_of(error)}); "
                 "values are kept in memory and it is tried again"
@@ -132,7 +139,9 @@ class Outlet:
         self._retry_at = time.monotonic() + self._pause
 
     def _has_recovered(self) -> None:
-        if self._pause:
+        if self._pause and self._has_told:
+            self._has_told = False
+            self._silent_until = time.monotonic() + _SILENCE_SECONDS
             self._report(f"output {self.name!r} writes again")
         self._pause = self._retry_at = 0.0
 
@@ -182,6 +191,10 @@ class Outlet:
         if self.is_closed:
             return
         self.flush()
+        for pause in _LAST_PAUSES:
+            if self._waiting and self.is_failing:
+                time.sleep(pause)
+                self.flush()
         self.is_closed = True
         while self._waiting:
             self._lose(self._waiting.popleft(), "it could not be written before the end")

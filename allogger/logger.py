@@ -54,6 +54,7 @@ class Logger:
         self._routes: dict[tuple[str, str, Overrides], int | None] = {}
         self._kept: dict[tuple[str, Overrides], tuple[str, ...]] = {}
         self._held = bytearray()
+        self._is_handing_on = False
         # An attribute of the instance: a closure finds what it needs without looking anything up.
         self.__dict__["log"] = _make_log(self)
 
@@ -208,7 +209,9 @@ class Logger:
             return str.__str__(key)
         name = "".join(str(key))
         # Not once per key: who gives the key first and the value second has a new key with each value.
-        what = f"a key is a str, and comes after the value; in {self._scope!r} a {type(key).__name__} was given, such as"
+        what = (
+            f"a key is a str, and comes after the value; in {self._scope!r} a {type(key).__name__} was given, such as"
+        )
         manager.accounts.tell_once(what, _shown(name))
         return name
 
@@ -377,14 +380,23 @@ class Logger:
                 self._hand_on()
         else:
             self._held.clear()
+            self._is_handing_on = False  # a thread that was at it has no part in a forked child
         # Replaced, so that a log call that is under way does not fill in what it found before.
         self._routes, self._kept = {}, {}
         self._slots.clear()
 
     def _hand_on(self) -> None:
-        held, size = self._held, len(self._held)
-        manager.intake.buffer.extend(held[:size])
-        del held[:size]
+        with manager.lock:
+            # The lock keeps other threads out, and this a signal handler that interrupts us and flushes, too.
+            if self._is_handing_on:
+                return
+            self._is_handing_on = True
+            try:
+                size = len(self._held)
+                manager.intake.buffer.extend(self._held[:size])
+                del self._held[:size]
+            finally:
+                self._is_handing_on = False
 
     def __reduce__(self) -> tuple[Callable[[str], Logger], tuple[str]]:
         return get_logger, (self._scope,)

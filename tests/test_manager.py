@@ -803,6 +803,19 @@ def test_eight_threads_lose_nothing_and_count_each_step_once(tmp_path: Path) -> 
         assert run[f"thread{number}/own"].step.tolist() == list(range(1, count + 1))
 
 
+def test_threads_that_flush_the_same_held_back_values_write_each_once(tmp_path: Path, switching: None) -> None:
+    root = allogger.basic_configure(tmp_path / "run", manual_flush=True)
+
+    def work(number: int) -> None:
+        for value in range(150):
+            root.log(number * 150 + value, "loss")
+            root.flush()
+
+    in_threads(work, 4)
+
+    assert sorted(allogger.open_run(tmp_path / "run")["root/loss"].value.tolist()) == list(range(600))
+
+
 def test_new_keys_from_many_threads_disturb_no_counter(tmp_path: Path, switching: None) -> None:
     root = allogger.basic_configure(tmp_path / "run", ["csv"], flush_seconds=0.001)
 

@@ -119,9 +119,10 @@ class JournalChecker(Checker):
                     mark = marks[series].count if series in marks else -1
                     digests.setdefault(series, Digest(mark)).update(columns)
         # Counted in the first pass, which puts nothing in order.
-        lost = {series: contents.count(which) for which, series in names.items()}
-        lost = {series: count - digests[series].count if series in digests else count for series, count in lost.items()}
-        damage += [f"{count} values of {s.scope}/{s.key} cannot be read" for s, count in lost.items() if count]
+        for which, series in names.items():
+            count = contents.count(which) - (digests[series].count if series in digests else 0)
+            if count:
+                damage.append(f"{count} values of {series.scope}/{series.key} cannot be read")
         found = FileCheck(self.path.name, self.kind, scan.offset + scan.torn_bytes, len(digests))
         found.values = sum(digest.count for digest in digests.values())
         found.torn_bytes = scan.torn_bytes
