@@ -39,6 +39,22 @@ _CODES: dict[type, int] = {
     np.float16: FLOAT,
     **{getattr(np, f"{sign}int{bits}"): INT for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+
+
+def _number_in_array(value: Any) -> Any:
+    if value.dtype.kind not in "fiub":
+        raise TypeError  # a time in ns would give an int
+    return value.item()
+
+
+def _number_in_tensor(value: Any) -> Any:
+    if not value.is_cpu:
+        raise TypeError
+    return value.item()
+
+
+# How an array or tensor of one element gives its number; the types of tensors are added when they are first seen.
+_ITEMS: dict[type, Callable[[Any], Any]] = {np.ndarray: _number_in_array}
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 LogCall = Callable[..., None]
@@ -92,7 +108,9 @@ class Logger:
                 return
             name = key if type(key) is str else self._name_of(key)
             if not manager.is_ready():
-                if manager.enabled:
+                if not manager.enabled:
+                    self._slots[name] = None
+                else:
                     manager.accounts.not_configured(self._scope, name, manager.was_closed)
                 return
             data_type = options.get("data_type")
@@ -151,6 +169,8 @@ class Logger:
         slot = self._route(key, "scalar", overrides)
         if slot is None:
             return
+        if type(value).__module__ == "torch" and hasattr(value, "is_cpu"):
+            _ITEMS[type(value)] = _number_in_tensor
         buffer = self._buffer()
         if step is None:
             buffer.extend(PACK[code](slot + code, now, found))
@@ -431,7 +451,7 @@ def _make_log(logger: Logger) -> LogCall:
     pressure = manager.pressure
     now = time.time
     pack_float, pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
-    packs, pack_steps, codes = PACK, PACK_STEP, _CODES
+    packs, pack_steps, codes, items = PACK, PACK_STEP, _CODES, _ITEMS
 
     # One dict of options costs less than a default for each of them, and most calls have none.
     def log(value: Any, key: str, step: int | None = None, **options: Any) -> None:
@@ -445,8 +465,14 @@ def _make_log(logger: Logger) -> LogCall:
                 if type(value) is float:
                     extend(pack_float(slot, now(), value))
                 else:
-                    code = codes[type(value)]
-                    extend(packs[code](slot + code, now(), value))
+                    code = codes.get(type(value))
+                    if code is None:
+                        # Raises for what is no single number.
+                        number = items[type(value)](value)
+                        code = codes[type(number)]
+                        extend(packs[code](slot + code, now(), number))
+                    else:
+                        extend(packs[code](slot + code, now(), value))
             elif type(value) is float:
                 extend(pack_step_float(slot | STEP_FLAG, 0.0, step, slot, now(), value))
             else:

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 from allogger.checker import Checker
@@ -193,7 +193,8 @@ def register_kind(name: str, cls: type[Kind]) -> None:
     kinds.add(name, cls)
 
 
-def parameters(cls: type[Writer]) -> list[str]:
+@lru_cache(64)
+def parameters(cls: type[Writer]) -> tuple[str, ...]:
     """Return the names of the parameters that a writer takes besides the common ones."""
     found = inspect.signature(cls.__init__).parameters.values()
-    return [p.name for p in found if p.kind is p.KEYWORD_ONLY]
+    return tuple(p.name for p in found if p.kind is p.KEYWORD_ONLY)

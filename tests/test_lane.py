@@ -256,6 +256,20 @@ def test_an_error_anywhere_in_a_writer_stays_there(where: str, error: Exception)
     assert bench.reports
 
 
+def test_a_writer_that_can_never_flush_is_reported_once() -> None:
+    class Broken(Recorder):
+        def flush(self) -> None:
+            raise RuntimeError("on purpose")
+
+    bench = Bench(Broken())
+    for value in range(5):
+        bench.outlet.offer(batch(value))
+        bench.outlet.flush()
+
+    assert bench.writer.values == list(range(5))
+    assert bench.reports == ["output 'test' cannot flush (RuntimeError: on purpose)"]
+
+
 def test_what_was_written_is_forced_onto_the_disk_now_and_then() -> None:
     bench = Bench()
     now = time.monotonic()

@@ -672,3 +672,35 @@ def test_all_outputs_get_the_same_steps(tmp_path: Path, capsys: pytest.CaptureFi
     events = EventAccumulator(str(tmp_path / "run/events/MainProcess"), size_guidance={"scalars": 0}).Reload()
     assert [event.step for event in events.Scalars("root/loss")] == expected
     assert "[root] step 3 | loss 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tensor", [np.array(2.5), np.array([7]), np.array([[True]])], ids=str)
+def test_an_array_of_one_element_is_the_same_number_by_the_quick_way_as_by_the_slow(
+    tmp_path: Path, tensor: Any
+) -> None:
+    with allogger.run(tmp_path / "run") as logger:
+        for _ in range(3):
+            logger.log(tensor, "key")
+
+    assert allogger.open_run(tmp_path / "run")["root/key"].value.tolist() == [tensor.item()] * 3
+
+
+def test_a_time_after_numbers_under_one_key_stays_a_time(tmp_path: Path) -> None:
+    moment = np.array("2020-01-01", "M8[ns]")
+    with allogger.run(tmp_path / "run") as logger:
+        logger.log(np.array(1), "key")
+        logger.log(moment, "key")
+
+    run = allogger.open_run(tmp_path / "run")
+    assert [v.item() for v in run["root/key"].value] == [1, moment.item()]
+    assert run["root/key"].value[1].dtype == moment.dtype
+
+
+def test_tensors_of_torch_are_numbers_by_the_quick_way_too(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    with allogger.run(tmp_path / "run") as logger:
+        for value in (torch.tensor(0.5), torch.tensor(0.25, requires_grad=True), torch.tensor([3]), torch.zeros(2)):
+            logger.log(value, "key")
+
+    values = allogger.open_run(tmp_path / "run")["root/key"].value
+    assert [np.asarray(v).tolist() for v in values] == [0.5, 0.25, 3, [0.0, 0.0]]

@@ -16,8 +16,9 @@ import pytest
 
 import allogger
 from allogger.errors import ConfigError, UnknownName, WriteFailed
+from allogger.intake import PACK
 from allogger.manager import manager
-from allogger.record import Batch
+from allogger.record import FLOAT, Batch
 from allogger.registry import writers
 from allogger.rundir import Shard
 from allogger.writer import Writer
@@ -880,6 +881,49 @@ def test_every_value_logged_during_changes_is_stored_under_its_key_or_counted(
             stored += len(values)
     assert stored > 0
     assert stored + counted(caplog.messages) == sum(logged)
+
+
+@pytest.mark.parametrize("how", ["close", "reconfigure"])
+@pytest.mark.parametrize("value", [3.0, np.zeros(2)], ids=["number", "array"])
+def test_a_value_that_was_on_its_way_when_its_run_was_closed_is_counted_and_goes_nowhere_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, value: Any
+) -> None:
+    root = allogger.basic_configure(tmp_path / "one")
+    root.log(1.0, "loss")
+    # What a log call has found out when another thread comes in between.
+    slot = root._slots["loss"]
+    assert slot is not None
+    if how == "close":
+        allogger.close()
+    allogger.basic_configure(tmp_path / "two")
+    root.log(2.0, "other")
+    if isinstance(value, np.ndarray):
+        manager.intake.put_object(manager.intake.buffer, slot, 0.0, None, "histogram", value, {})
+    else:
+        manager.intake.buffer.extend(PACK[FLOAT](slot, 0.0, value))
+    root.log(4.0, "other")
+    allogger.close()
+
+    assert "1 values were not stored: 'root/loss' 1" in caplog.text
+    assert len(caplog.messages) == 1
+    assert allogger.open_run(tmp_path / "one")["root/loss"].value.tolist() == [1.0]
+    assert allogger.open_run(tmp_path / "two").keys() == ["root/other"]
+    assert allogger.open_run(tmp_path / "two")["root/other"].value.tolist() == [2.0, 4.0]
+
+
+def test_a_value_that_comes_between_the_last_look_and_the_end_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = allogger.basic_configure(tmp_path / "run")
+    root.log(1.0, "loss")
+    slot = root._slots["loss"]
+    assert slot is not None
+    allogger.close()
+    manager.intake.buffer.extend(PACK[FLOAT](slot, 0.0, 3.0))
+
+    allogger.close()
+
+    assert "1 values were not stored: 'root/loss' 1" in caplog.text
 
 
 def test_a_signal_handler_may_log_while_its_thread_logs(tmp_path: Path) -> None:

@@ -300,8 +300,9 @@ def test_ask_offers_a_new_folder(tmp_path: Path, typed: Callable[[str], None]) -
 @pytest.mark.parametrize("stdin", ["none", "no terminal"])
 def test_ask_aborts_where_there_is_nobody_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdin: str) -> None:
     make_run(tmp_path / "run")
-    with open(os.devnull) as nothing:
-        monkeypatch.setattr("sys.stdin", None if stdin == "none" else nothing)
+    (tmp_path / "input").write_text("c\n")
+    with open(tmp_path / "input") as file:
+        monkeypatch.setattr("sys.stdin", None if stdin == "none" else file)
 
         with pytest.raises(LogdirExists):
             allogger.basic_configure(tmp_path / "run", default_path_exists="ask")
