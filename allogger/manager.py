@@ -171,7 +171,9 @@ class Manager:
             self._close_run(self.runs.pop(self._chosen.pop(wanted)))
         if number and policy == "unique":
             raise ConfigError("default_path_exists='unique' cannot agree between ranks: choose the logdir in rank 0")
-        actual = prepare(wanted, "continue" if number else policy)
+        # A spawned child that runs the main module again joins what its parent has made.
+        joins = number or (policy != "unique" and processes.is_preparing())
+        actual = prepare(wanted, "continue" if joins else policy)
         events = actual / EVENTS
         is_continued = any(shard_names(events, JOURNAL)) or any(shard_names(events, IMAGE))
         shard = new_shard(actual, self.process_label(settings))

@@ -64,8 +64,9 @@ def _leaves(branch: Any, prefix: str, above: tuple[int, ...], max_depth: int) ->
         yield prefix, Unstorable(f"a dict nested more than {max_depth} deep")
         return
     try:
-        # A copy, because another thread may change the mapping meanwhile.
-        items = [(f"{prefix}/{name!s}" if prefix else str(name), value) for name, value in branch.items()]
+        # A copy first, of a dict in one step of the interpreter: another thread may change it meanwhile.
+        copied_items = list(branch.items())
+        items = [(f"{prefix}/{name!s}" if prefix else str(name), value) for name, value in copied_items]
     except Exception as error:
         yield prefix, _refusal(branch, error)
         return

@@ -13,7 +13,7 @@ from typing import Any
 from allogger import sigterm
 from allogger.record import MAIN_PROCESS
 
-__all__ = ["at_end", "inherited", "is_child", "label", "name", "publish", "rank"]
+__all__ = ["at_end", "inherited", "is_child", "is_preparing", "label", "name", "publish", "rank"]
 
 # How long another program that takes over the process may have to wait.
 EXEC_SECONDS = 5.0
@@ -32,6 +32,12 @@ def is_child() -> bool:
     """Return whether multiprocessing started this process, by whatever method."""
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
+
+
+def is_preparing() -> bool:
+    """Return whether this is a child of multiprocessing that only imports the main module yet."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
 def rank(given: object = None) -> int | None:
@@ -102,12 +108,21 @@ def at_end(close: Callable[[], None], flush: Callable[[float], object], stop: Ca
     order matters.
     """
     if is_child():
-        from multiprocessing.util import Finalize
+        _see_end_of_child(close)
+    elif is_preparing():
+        from multiprocessing.util import register_after_fork
 
-        # atexit does not run in these.
-        Finalize(None, _after_threads, args=(close,), exitpriority=-100)
+        # When the child has imported the main module, multiprocessing forgets what was to be done at its end.
+        register_after_fork(close, _see_end_of_child)
     sigterm.watch(stop)
     _on_exec(flush)
+
+
+def _see_end_of_child(close: Callable[[], None]) -> None:
+    from multiprocessing.util import Finalize
+
+    # atexit does not run in children.
+    Finalize(None, _after_threads, args=(close,), exitpriority=-100)
 
 
 def _after_threads(close: Callable[[], None]) -> None:

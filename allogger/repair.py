@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,10 +112,11 @@ def _changed(path: Path) -> float:
 def _repair_shard(files: list[Checker], found: Repair) -> None:
     # The journal first: what it becomes has an index.
     for file in sorted(files, key=lambda file: file.kind != "journal"):
-        if file.path.is_symlink():
-            found.skipped.append(f"{file.path.name} is a symbolic link, which is not followed")
-            continue
         try:
+            # A link is not followed, and a pipe would keep us waiting for its other end.
+            if not stat.S_ISREG(os.lstat(file.path).st_mode):
+                found.skipped.append(f"{file.path.name} is a link, or no file at all")
+                continue
             found.done += file.mend(dry_run=found.dry_run)
         except FileNotFoundError:
             continue  # somebody else has repaired it

@@ -9,6 +9,7 @@ import enum
 import fractions
 import re
 import struct
+import sys
 import threading
 import types
 import uuid
@@ -492,16 +493,19 @@ def test_a_dict_that_another_thread_changes_raises_nothing(tmp_path: Path) -> No
             tree.pop(f"new{(number + 25) % 50}", None)
 
     thread = threading.Thread(target=change)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     thread.start()
     try:
-        for _ in range(200):
+        for _ in range(100):
             root.log(tree, "tree")
     finally:
         stop.set()
         thread.join()
+        sys.setswitchinterval(interval)
 
     allogger.flush()
-    assert len(allogger.open_run(tmp_path / "run")["root/tree/k0"]) == 200
+    assert len(allogger.open_run(tmp_path / "run")["root/tree/k0"]) == 100
 
 
 # ----------------------------------------------------------------------------------------------------------------- keys

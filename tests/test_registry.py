@@ -169,8 +169,8 @@ def test_parameters_are_the_keyword_only_ones() -> None:
         def __init__(self, shard: Shard, *, color: str = "red", size: int = 1) -> None:
             super().__init__(shard)
 
-    assert parameters(Many) == ["color", "size"]
-    assert parameters(Kept) == []
+    assert parameters(Many) == ("color", "size")
+    assert parameters(Kept) == ()
 
 
 # --------------------------------------------------------------------------------------------------------------- in use
