@@ -54,7 +54,7 @@ def test_what_a_process_logged_is_stored_when_it_returns(
         f"""
 if __name__ == "__main__":
     context = configure()
-    children = [context.Process(target=work, args=(tag,), daemon={daemon}) for tag in range(3)]
+    children = [context.Process(target=work, args=(tag,), name=f"child{{tag}}", daemon={daemon}) for tag in range(3)]
     for child in children:
         child.start()
     for child in children:
@@ -65,7 +65,7 @@ if __name__ == "__main__":
     assert not result.stderr
     assert values(tmp_path / "run", "w/x") == of_tags(0, 1, 2)
     assert values(tmp_path / "run", "w/parent") == {output: [-1.0] for output in ALL}
-    assert set(allogger.open_run(tmp_path / "run")["w/x"].process) == {"Process-1", "Process-2", "Process-3"}
+    assert set(allogger.open_run(tmp_path / "run")["w/x"].process) == {"child0", "child1", "child2"}
 
 
 def test_what_a_process_logged_is_stored_when_it_is_terminated(
@@ -155,7 +155,6 @@ def test_what_a_thread_logs_while_its_process_ends_is_stored(
         """
 def begin_to_work(tag):
     work(tag)
-    main = threading.main_thread()
     # One that begins when multiprocessing has begun to end the process, and one that only its end lets go.
     threading.Thread(target=lambda: (time.sleep(0.3), work(tag + 1))).start()
     concurrent.futures.ThreadPoolExecutor(1).submit(work, tag + 2)
@@ -304,10 +303,10 @@ import random
 
 def work_on(tag, begun):
     logger = allogger.get_logger("w")
-    begun.set()
     while True:
         logger.log(1000.0 * tag, "victim")
         allogger.flush()
+        begun.set()
 
 if __name__ == "__main__":
     context = configure()
@@ -327,6 +326,7 @@ if __name__ == "__main__":
 
     assert values(tmp_path / "run", "w/x") == of_tags(*range(6))
     killed = allogger.open_run(tmp_path / "run")["w/victim"]
+    assert len(set(killed.process)) == 5
     for process in set(killed.process):
         mine = killed.process == process
         assert len(set(killed.value[mine])) == 1
@@ -353,22 +353,27 @@ if __name__ == "__main__":
     assert len(list((tmp_path / "run/events").glob("*.h5"))) == 1
 
 
+@pytest.mark.parametrize("policy", ["continue", "clear", "abort", "ask"])
 def test_a_script_without_a_guard_around_its_configuration_keeps_the_values_of_both(
-    tmp_path: Path, run_python: Callable[..., Result], start_method: str
+    tmp_path: Path, run_python: Callable[..., Result], start_method: str, policy: str
 ) -> None:
-    run(
+    result = run(
         run_python,
         start_method,
-        """
-context = configure()  # spawned children do this again
+        f"""
+# Spawned children do this again.
+allogger.basic_configure("run", ["hdf", "csv", "tensorboard"], flush_seconds=30, default_path_exists="{policy}")
+allogger.get_logger("w").log(-1.0, "module")
 
 if __name__ == "__main__":
     work(0)
-    child = context.Process(target=work, args=(1,))
+    child = multiprocessing.get_context(os.environ["METHOD"]).Process(target=work, args=(1,))
     child.start()
     child.join()
+    assert not child.exitcode
 """,
     )
 
+    assert not result.stderr
     assert values(tmp_path / "run", "w/x") == of_tags(0, 1)
     assert len(allogger.open_run(tmp_path / "run")["w/x"]) == 200

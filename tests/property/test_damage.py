@@ -93,7 +93,7 @@ def values_of(run: allogger.Run, key: str) -> list[tuple[int, str, str]]:
 KEYS = ["root/loss", "root/mixed", "root/note", "root/w"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(change=changes())
 def test_a_damaged_journal_costs_values_and_nothing_else(
     run: Path, tmp_path: Path, change: Callable[[bytes], bytes]
@@ -126,7 +126,7 @@ def numbers(row: tuple[int, str, str]) -> tuple[int, str, object]:
         return row
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(change=changes(), pattern=st.sampled_from([RUN_FILE, "events/*.index.json"]))
 def test_what_lies_beside_the_values_is_not_needed(
     run: Path, tmp_path: Path, change: Callable[[bytes], bytes], pattern: str
@@ -175,7 +175,7 @@ def test_a_damaged_hdf5_file_is_told_and_crashes_nobody(
         raw = path.read_bytes()
         copy = Path({str(tmp_path / "copy")!r})
         shutil.copytree({str(run)!r}, copy)
-        for n in range(60):
+        for n in range(40):
             damaged = bytearray(raw)
             for _ in range(rng.choice([1, 1, 3, 30])):
                 damaged[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
