@@ -30,7 +30,7 @@ _WRITE_ROWS = 16_384
 _MAX_STRIKES = 32
 # Modules that numpy and the standard library import when they are first needed. A child forked while our thread was in
 # the middle of that could never use them.
-_LATE_IMPORTS = ("numpy.ma", "_strptime", "encodings.unicode_escape")
+_LATE_IMPORTS = ("numpy.ma", "encodings.unicode_escape")
 
 
 class Outlet:

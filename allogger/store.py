@@ -402,8 +402,9 @@ def _merged(key: str, parts: Sequence[Part]) -> Series:
     step, time, value = columns_of(parts)
     counts = [len(part.columns) for part in parts]
     # A view of one label where there is only one: labels of a million values are 44 MB.
-    label = np.array([part.process for part in parts])
-    process = np.broadcast_to(label[0], len(step)) if len(parts) == 1 else np.repeat(label, counts)
+    # As objects, so that a long one, which a file may claim, is there once and not once for each value.
+    label = np.array([part.process for part in parts], object)
+    process = np.broadcast_to(label, len(step)) if len(parts) == 1 else np.repeat(label, counts)
     kinds = {part.kind for part in parts}
     kind = kinds.pop() if len(kinds) == 1 else "mixed"
     order = merge_order(parts, step, time)

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 import allogger
 from allogger.errors import AlloggerError
 from allogger.formats import journal
-from allogger.rundir import RUN_FILE, Shard
+from allogger.rundir import EVENTS, RUN_FILE, Shard
 from allogger.testing.rows import Row
 from allogger.utils import repair, verify
 from tests.killed import a_shard, in_a_child, write
@@ -34,7 +35,7 @@ class Journal:
     """A journal of sound frames with any content."""
 
     def __init__(self, shard: Shard, about: Mapping[str, Any] | None = None) -> None:
-        self.path = shard.path(".journal")
+        self.name = shard.name
         self.salt = journal.salt_of(shard.name)
         self.number = 0
         self.data = journal.encode_head({**shard.about(), **(about or {})})
@@ -60,8 +61,8 @@ class Journal:
         text = json.dumps(told).encode() if "text" not in meta else meta["text"]
         return self.frame(journal.OBJECT, struct.pack("<I", len(text)) + text + raw)
 
-    def save(self) -> None:
-        self.path.write_bytes(self.data)
+    def save(self, logdir: Path) -> None:
+        (logdir / EVENTS / f"{self.name}.journal").write_bytes(self.data)
 
 
 def nested(depth: int) -> bytes:
@@ -75,11 +76,11 @@ def nested_dicts(depth: int) -> bytes:
 NUMBERS: tuple[Any, ...] = (-1, 2**32, 2**63, 10**4000, 1e999, -1e999, math.nan, 0.5, None, True, "1", [], {}, [[]])
 
 
-def journals(logdir: Path) -> Iterator[Journal]:
-    """Yield journals that a writer never makes."""
+def journals(folder: Path) -> Iterator[Journal]:
+    """Yield journals that a writer never makes; *folder* is for what is needed meanwhile."""
 
     def good(**about: Any) -> Journal:
-        return Journal(a_shard(logdir), about)
+        return Journal(a_shard(folder), about)
 
     for value in NUMBERS:
         yield good(start=value, pid=value)
@@ -148,7 +149,7 @@ def hdf_files() -> Iterator[Callable[[h5py.File], None]]:
     """Yield what makes an HDF5 file hostile."""
 
     def external_link(file: h5py.File) -> None:
-        file["scalar/main/bad"] = h5py.ExternalLink("../../../precious/secret.h5", "/scalar/main/secret")
+        file["scalar/main/bad"] = h5py.ExternalLink("../../../secret.h5", "/scalar/main/secret")
         file["scalar/other"] = h5py.ExternalLink("/dev/zero", "/")
 
     def soft_link(file: h5py.File) -> None:
@@ -157,18 +158,18 @@ def hdf_files() -> Iterator[Callable[[h5py.File], None]]:
 
     def virtual(file: h5py.File) -> None:
         layout = h5py.VirtualLayout((2,), np.dtype(ROW))
-        layout[:] = h5py.VirtualSource("../../../precious/secret.h5", "scalar/main/secret", (2,))
+        layout[:] = h5py.VirtualSource("../../../secret.h5", "scalar/main/secret", (2,))
         file.create_virtual_dataset("scalar/main/bad", layout)
 
     def external_storage(file: h5py.File) -> None:
-        file.create_dataset("scalar/main/bad", (1,), ROW, external=[("../../../precious/file", 0, 32)])
+        file.create_dataset("scalar/main/bad", (1,), ROW, external=[("../../../secret.h5", 0, 32)])
 
     def huge(file: h5py.File) -> None:
         file.create_dataset("scalar/main/bad", (2**60,), ROW, chunks=(2**10,))
         file.create_dataset("scalar/main/wide", (2,), [*ROW[:3], ("value", "f8", (2**26,))], chunks=(1,))
 
     def bomb(file: h5py.File) -> None:
-        file.create_dataset("scalar/main/bad", data=np.zeros(2**22, ROW), chunks=(2**17,), compression=9)
+        file.create_dataset("scalar/main/bad", data=np.zeros(2**20, ROW), chunks=(2**17,), compression=9)
         file.create_dataset("scalar/main/worse", (2**40,), ROW, chunks=(2**17,), compression=9)
 
     def circle(file: h5py.File) -> None:
@@ -214,7 +215,7 @@ def values_of(logdir: Path) -> dict[str, list[Any]]:
         except AlloggerError:
             continue
         assert len(series.step) == len(series.time) == len(series.process) == len(series.value)
-        found[key] = series.value.tolist()
+        found[key] = [np.asarray(value).tolist() for value in series.value]
     run.frame()
     return found
 
@@ -238,25 +239,83 @@ def use(logdir: Path) -> None:
     assert again["root/good"] == after["root/good"]
 
 
-def grouped(folder: Path, size: int, items: Iterable[Any]) -> Iterator[tuple[Path, list[Any]]]:
-    """Yield some of the *items* at a time, each time with the logdir of a run that has good values."""
+def try_groups(folder: Path, size: int, items: Iterable[Any], put: Callable[[Path, Any], None]) -> None:
+    """Put some of the *items* at a time into a run that has good values, and use it."""
     rest = iter(items)
     for number in itertools.count():
+        logdir = folder / str(number)
         group = list(itertools.islice(rest, size))
         if not group:
             return
-        logdir = folder / str(number)
-        write(a_shard(logdir), GOOD)
-        yield logdir, group
+        write(a_shard(logdir), GOOD, ("hdf", "csv"), is_closed=True)
+        for item in group:
+            put(logdir, item)
+        try:
+            use(logdir)
+        except BaseException:
+            print(f"one of the items from {number * size} on: {group!r:.2000}", file=sys.stderr)
+            raise
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_hostile_journals(tmp_path: Path) -> None:
     def try_all() -> None:
-        place = [tmp_path]
-        for logdir, group in grouped(tmp_path, 10, journals(place)):
-            for one in group:
-                one.save(logdir)
-            use(logdir)
+        try_groups(tmp_path / "runs", 10, journals(tmp_path), lambda logdir, one: one.save(logdir))
 
     assert within_limits(try_all) == 0
+
+
+def test_a_hostile_run_json(tmp_path: Path) -> None:
+    def try_all() -> None:
+        try_groups(tmp_path, 1, json_files(), lambda logdir, content: (logdir / RUN_FILE).write_bytes(content))
+
+    assert within_limits(try_all) == 0
+
+
+def test_hostile_indexes(tmp_path: Path) -> None:
+    def put(logdir: Path, content: bytes) -> None:
+        shard = write(a_shard(logdir), [Row("root", "good", 1, 0.5)], is_closed=True)
+        shard.path(".index.json").write_bytes(content)
+
+    assert within_limits(lambda: try_groups(tmp_path, 10, json_files(), put)) == 0
+
+
+@pytest.mark.parametrize("index", ["", "{", "[]", "{}", '{"series": 3}', '{"about": {}, "series": [{}]}'])
+def test_steps_go_on_whatever_has_become_of_the_index(tmp_path: Path, index: str) -> None:
+    shard = write(a_shard(tmp_path), GOOD, is_closed=True)
+    shard.path(".index.json").write_text(index)
+
+    with allogger.run(tmp_path) as logger:
+        logger.log(1.0, "good")
+
+    assert allogger.open_run(tmp_path, attempts="all")["root/good"].step.tolist() == [1, 2, 3]
+
+
+def test_hostile_hdf5_files(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file.create_dataset("scalar/main/secret", data=np.array([(1, 0.0, 0.0, 666.0)] * 2, ROW))
+
+    def put(logdir: Path, make: Callable[[h5py.File], None]) -> None:
+        with h5py.File(a_shard(logdir).path(".h5"), "w") as file:
+            file.create_dataset("scalar/main/also good", data=np.ones(2, ROW))
+            make(file)
+
+    def try_all() -> None:
+        try_groups(tmp_path / "runs", 1, hdf_files(), put)
+        for number, make in enumerate(hdf_files()):
+            found = values_of(tmp_path / "runs" / str(number))
+            assert found["main/also good"] == [1.0, 1.0], make.__name__
+            assert "666.0" not in repr(found), make.__name__
+
+    assert within_limits(try_all) == 0
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_keeps_nobody_waiting(tmp_path: Path, what: str) -> None:
+    place = {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: os.symlink("/dev/zero", path)}[what]
+
+    def put(logdir: Path, suffix: str) -> None:
+        place(a_shard(logdir).path(suffix) if suffix != RUN_FILE else logdir / RUN_FILE)
+
+    suffixes = [".journal", ".h5", ".csv", ".index.json", RUN_FILE]
+    assert within_limits(lambda: try_groups(tmp_path, 9, suffixes, put)) == 0

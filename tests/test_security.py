@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import ast
-import json
-import math
 import multiprocessing
 import os
-import resource
-import signal
 import stat
-import struct
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 
 import allogger
 from allogger import rundir
-from allogger.errors import AlloggerError, ConfigError
-from allogger.formats import journal
+from allogger.errors import ConfigError
 from allogger.record import file_name
 from allogger.registry import writers
-from allogger.rundir import EVENTS, RUN_FILE, Shard, new_shard
-from allogger.testing.rows import ODD_NAMES, PLAIN_ROWS, Row, batch_of
-from allogger.utils import repair, verify
+from allogger.rundir import EVENTS, RUN_FILE, new_shard
+from allogger.testing.rows import ODD_NAMES, PLAIN_ROWS, batch_of
+from allogger.utils import repair
 from tests.killed import PLAIN, a_shard, files, in_a_child, write
 
 PACKAGE = Path(allogger.__file__).parent

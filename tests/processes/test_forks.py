@@ -21,7 +21,7 @@ def test_hundreds_of_forks_while_threads_log_lose_and_double_nothing(
         import allogger
 
         allogger.basic_configure("run", ["hdf", "csv", "tensorboard"], flush_seconds=0.5)
-        done = threading.Event()
+        done, counts = threading.Event(), {}
 
         def log(key):
             logger, count = allogger.get_logger("thread"), 0
@@ -30,7 +30,7 @@ def test_hundreds_of_forks_while_threads_log_lose_and_double_nothing(
                     logger.log(float(count), key)
                     count += 1
                 time.sleep(0.001)
-            print(key, count)
+            counts[key] = count
 
         threads = [threading.Thread(target=log, args=(key,)) for key in ("a", "b")]
         for thread in threads:
@@ -50,6 +50,7 @@ def test_hundreds_of_forks_while_threads_log_lose_and_double_nothing(
         done.set()
         for thread in threads:
             thread.join()
+        print(counts["a"], counts["b"])
         """,
         timeout=100,
     )
@@ -61,8 +62,7 @@ def test_hundreds_of_forks_while_threads_log_lose_and_double_nothing(
     # TensorBoard would take a second for each of the two hundred folders.
     children = allogger.open_run(run)["main/child"]
     assert sorted(children.value) == list(range(2000))
-    for line in result.stdout.splitlines():
-        key, count = line.split()
+    for key, count in zip("ab", result.stdout.split(), strict=True):
         series = allogger.open_run(run)[f"thread/{key}"]
         assert np.array_equal(series.value, np.arange(int(count)))
         assert np.array_equal(series.step, np.arange(1, int(count) + 1))
