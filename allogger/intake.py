@@ -26,10 +26,11 @@ __all__ = ["OBJECT", "Intake", "Taken"]
 OBJECT: Final = 3
 STEP_FLAG: Final = 0x8000_0000
 SLOT_BYTES: Final = 20
-# So much is taken at once: little, so that the threads that log get the interpreter back soon, but a part of what
-# waits, because among busy threads whoever gives the interpreter up is 5 ms without it, however little there is to do.
+# So much is taken at once while little waits, so that the threads that log get the interpreter back soon. When much
+# waits they log without a pause, and among busy threads whoever gives the interpreter up is without it for 5 ms and
+# more: then half of it is taken at once, or the lane would fall behind.
 _TAKE_BYTES: Final = SLOT_BYTES * 8_000
-_TAKE_PART: Final = 8
+_MUCH_BYTES: Final = 16 * _TAKE_BYTES
 #: When this much waits, log calls wake the lane.
 WAKE_BYTES: Final = SLOT_BYTES * 25_000
 _SLOT = np.dtype([("id", "<u4"), ("time", "<f8"), ("bits", "<i8")])
@@ -149,7 +150,7 @@ class Intake:
     def take(self, limit: int) -> Taken | None:
         """Take some of the first *limit* bytes out of the buffer; None if it is empty. One thread at a time."""
         buffer = self.buffer
-        share = max(_TAKE_BYTES, limit // _TAKE_PART)
+        share = _TAKE_BYTES if limit <= _MUCH_BYTES else limit // 2
         size = min(len(buffer), limit, share - share % SLOT_BYTES)
         if size <= 0:
             return None
