@@ -178,6 +178,8 @@ def is_running(pid: int, since: float) -> bool:
 
 def _process_start(pid: int) -> float | None:
     """Return when the process *pid* of this host began (Unix seconds; 0 if unknown), or None if there is none."""
+    if pid <= 0:
+        return None  # `os.kill` would take it for a group
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

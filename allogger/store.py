@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import resource
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -286,7 +287,8 @@ def _is_run(path: str) -> bool:
 def open_shards(events: Path) -> tuple[list[OpenShard], list[str]]:
     """Open every shard in *events*; what cannot be read is left out and told in the second list."""
     # More would leave the program none of the files that it may have open.
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = most // 4 if most != resource.RLIM_INFINITY else sys.maxsize
     shards: list[OpenShard] = []
     unreadable = []
     for file in list_shards(events):

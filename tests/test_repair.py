@@ -294,6 +294,18 @@ def test_a_torn_row_of_a_table_is_cut_off(tmp_path: Path, cut: int) -> None:
     assert shard.path(".csv").read_bytes() == whole[: whole.index(b"main/note,2")]
 
 
+def test_a_table_that_a_process_on_another_host_writes_is_left_alone(tmp_path: Path) -> None:
+    shard = write(a_shard(tmp_path, host="elsewhere"), outputs=["csv"])
+    tear(shard.path(".csv"), 3)
+    before = shard.path(".csv").read_bytes()
+
+    repair(tmp_path, other_hosts=True)
+    with allogger.run(tmp_path, ["csv"]) as logger:
+        logger.log(1.0, "loss")
+
+    assert shard.path(".csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"null"])
 def test_an_index_that_is_missing_or_wrong_is_written_anew(tmp_path: Path, content: bytes | None) -> None:
     shard = write(a_shard(tmp_path), PLAIN_ROWS, is_closed=True)

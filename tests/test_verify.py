@@ -111,6 +111,13 @@ sys.stdin.read()
     assert (while_it_runs, verify(tmp_path / "run").shards[0].state) == ("live", "killed")
 
 
+@pytest.mark.parametrize("pid", [0, 2**22 + 1, 2**31, 2**63, 10**40])
+def test_a_process_with_an_impossible_number_is_gone(tmp_path: Path, pid: int) -> None:
+    write(a_shard(tmp_path, pid=pid))
+
+    assert [shard.state for shard in verify(tmp_path).shards] == ["killed"]
+
+
 def test_all_of_it_is_json_and_can_be_printed(tmp_path: Path) -> None:
     write(a_shard(tmp_path, "\x1b[2J\ud800"), [Row("\ud800", "\x1b[31m", 1, np.nan)])
     (tmp_path / RUN_FILE).write_text("{")

@@ -136,7 +136,8 @@ class JournalReader(Reader):
             try:
                 items.append(journal.read_object(self._open(), offset))
             except DamagedFile as error:
-                self.damage.append(str(error))
+                if str(error) not in self.damage:
+                    self.damage.append(str(error))
         return items
 
     def _mixed_columns(self, which: journal.Which) -> Columns:
