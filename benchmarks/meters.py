@@ -7,7 +7,9 @@ import ctypes
 import itertools
 import os
 import resource
+import signal
 import statistics
+import time
 import timeit
 from array import array
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +17,7 @@ from pathlib import Path
 from time import perf_counter_ns as now
 from typing import Any
 
-__all__ = ["adopt_orphans", "alternate", "cpu_seconds", "folder_bytes", "peak_bytes", "time_calls"]
+__all__ = ["adopt_orphans", "alternate", "cpu_seconds", "end_descendants", "folder_bytes", "peak_bytes", "time_calls"]
 
 _PROC = Path("/proc")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -76,6 +78,21 @@ def cpu_seconds() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     below = sum(_ticks_of(child) for child in _children_of(os.getpid())) / os.sysconf("SC_CLK_TCK")
     return sum(times.ru_utime + times.ru_stime for times in used) + below
+
+
+def end_descendants() -> None:
+    """Kill what is left below this process: some libraries leave a service behind."""
+    while children := [child for child in _children_of(os.getpid()) if not _is_over(child)]:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _is_over(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return (_PROC / f"{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "ZX"
+    return True
 
 
 def _ticks_of(pid: int) -> int:

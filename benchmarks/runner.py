@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -89,13 +88,14 @@ def _measured(work: Work, subject: str, is_quick: bool, scratch: Path | None) ->
         )
         try:
             _, complaint = worker.communicate(timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"not done after {_TIMEOUT_SECONDS} s") from None
-        finally:
-            # Some leave a service behind.
-            with contextlib.suppress(ProcessLookupError):
+        except BaseException as stop:
+            # Only while nobody has waited for it: later its number may be another's.
+            if worker.poll() is None:
                 os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+                worker.wait()
+            if isinstance(stop, subprocess.TimeoutExpired):
+                raise Failed(f"not done after {_TIMEOUT_SECONDS} s") from None
+            raise
         if worker.returncode:
             raise Failed((complaint.strip().splitlines() or [f"exit code {worker.returncode}"])[-1])
         rows: Rows = json.loads((folder / "rows.json").read_text())

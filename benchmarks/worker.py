@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.meters import adopt_orphans
+from benchmarks.meters import adopt_orphans, end_descendants
 from benchmarks.work import Size
 
 
@@ -19,7 +19,10 @@ def main(module: str, function: str, subject: str, folder: str, is_quick: str) -
     # The module alone, not the catalog: what others import would be there before its import can be measured.
     measure = getattr(importlib.import_module(module), function)
     adopt_orphans()
-    rows = measure(subject, Path(folder), Size(is_quick == "quick"))
+    try:
+        rows = measure(subject, Path(folder), Size(is_quick == "quick"))
+    finally:
+        end_descendants()
     Path(folder, "rows.json").write_text(json.dumps(rows))
 
 
