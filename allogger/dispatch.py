@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from allogger.intake import WAKE_BYTES, Intake
+from allogger.intake import WAKE_BYTES, Intake, Taken
 from allogger.lane import Lane, Outlet, breathe
 from allogger.record import Batch
 
@@ -97,18 +97,12 @@ class Dispatch:
             left -= taken.nbytes
             if left > 0:
                 breathe()
-            batch, row_plans, object_plans, _ = taken
-            plans = sorted({*(np.unique(row_plans).tolist() if len(row_plans) else ()), *object_plans})
-            for plan in plans:
-                if any(outlet.is_closed for outlet in self._plans[plan]):
-                    # Looked up by a log call before its run was closed, and logged afterwards.
-                    self.intake.stray(batch.select(row_plans == plan, [one == plan for one in object_plans]))
-            if len(plans) == 1:
-                for outlet in self._plans[plans[0]]:
-                    if not outlet.is_closed:
-                        outlet.offer(batch)
-            else:
-                self._distribute(batch, row_plans, object_plans, plans)
+            try:
+                self._hand_out(taken)
+            except Exception:
+                # Out of the buffer and perhaps with no outlet: rather counted once too often than not at all.
+                self.intake.stray(taken.batch)
+                raise
             for lane in list(self.lanes.values()):
                 if lane.name != "disk":
                     lane.wake()
@@ -117,6 +111,21 @@ class Dispatch:
             with self._room:
                 self._is_full = False
                 self._room.notify_all()
+
+    def _hand_out(self, taken: Taken) -> None:
+        """Give the outlets what they keep of the values taken."""
+        batch, row_plans, object_plans, _ = taken
+        plans = sorted({*(np.unique(row_plans).tolist() if len(row_plans) else ()), *object_plans})
+        for plan in plans:
+            if any(outlet.is_closed for outlet in self._plans[plan]):
+                # Looked up by a log call before its run was closed, and logged afterwards.
+                self.intake.stray(batch.select(row_plans == plan, [one == plan for one in object_plans]))
+        if len(plans) == 1:
+            for outlet in self._plans[plans[0]]:
+                if not outlet.is_closed:
+                    outlet.offer(batch)
+        else:
+            self._distribute(batch, row_plans, object_plans, plans)
 
     def _distribute(self, batch: Batch, row_plans: Any, object_plans: list[int], plans: list[int]) -> None:
         by_outlet: dict[int, tuple[Outlet, set[int]]] = {}

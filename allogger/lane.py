@@ -16,7 +16,7 @@ from allogger.errors import words_of
 from allogger.record import Batch
 from allogger.writer import Writer
 
-__all__ = ["Lane", "Outlet"]
+__all__ = ["Lane", "Outlet", "breathe", "import_late_modules"]
 
 # A writer that has failed is tried again after 0.1 s, 0.2 s, ... 30 s.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
@@ -28,9 +28,16 @@ _SYNC_SECONDS = 30.0
 _WRITE_ROWS = 16_384
 # So many broken values in a row, and a writer is taken to be broken itself: no more looking for the good ones.
 _MAX_STRIKES = 32
-# Modules that numpy and the standard library import when they are first needed. A child forked while our thread was in
-# the middle of that could never use them.
-_LATE_IMPORTS = ("numpy.ma", "encodings.unicode_escape")
+
+
+def import_late_modules() -> None:
+    """Import now what numpy and the standard library would import in the thread of a lane.
+
+    A child forked in the middle of that could never use them, and later there may be no descriptor to open a file with.
+    """
+    with contextlib.suppress(OSError):
+        for module in ("numpy.ma", "encodings.unicode_escape"):
+            importlib.import_module(module)
 
 
 class Outlet:
@@ -260,8 +267,7 @@ class Lane:
     def start(self) -> None:
         """Start the thread unless it runs; where none can be started, orders are carried out by the caller."""
         if self._thread is None or not (self._thread.is_alive() or self._stopped):
-            for module in _LATE_IMPORTS:
-                importlib.import_module(module)
+            import_late_modules()
             thread = threading.Thread(target=self._run, name=f"allogger-{self.name}", daemon=True)
             with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
                 thread.start()

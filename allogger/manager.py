@@ -24,7 +24,7 @@ from allogger.errors import AlloggerError, ConfigError, UnknownName, WriteFailed
 from allogger.guard import Guard
 from allogger.intake import MAX_STEP
 from allogger.kind import Kind
-from allogger.lane import Outlet
+from allogger.lane import Outlet, import_late_modules
 from allogger.record import MAIN_PROCESS, Batch, Series, full_key, normal_scope
 from allogger.registry import kinds, parameters, writers
 from allogger.rundir import EVENTS, IMAGE, JOURNAL, Shard, new_shard, prepare, record_attempt, shard_names
@@ -153,6 +153,7 @@ class Manager:
             for name in kinds.builtin:
                 self.kind(name)
             if self.enabled:
+                import_late_modules()
                 # Already now: the first value may come from a thread, and only the main one can do this.
                 sigterm.watch(self._stop)
 
@@ -325,8 +326,7 @@ class Manager:
             outlet = run.outlets.get(f"no {output}")
             if outlet is None:
                 writer = _Unusable(self._shard(run, settings), error)
-                outlet = run.outlets[f"no {output}"] = Outlet(output, writer, 1.0, 0, self.report)
-                self.dispatch.lane_of(outlet).add(outlet)
+                outlet = run.outlets[f"no {output}"] = self._started(Outlet(output, writer, 1.0, 0, self.report))
             return outlet
 
     def _outlet(self, output: str, settings: Settings, logdir: Path | None) -> Outlet | None:
@@ -349,8 +349,12 @@ class Manager:
                 shard = new_shard(shard.logdir, shard.process, shard.attempt)
             writer = _make_writer(output, settings, shard)
             outlet = Outlet(output, writer, flush_seconds_of(output, settings), self._buffer_limit(), self.report)
-            run.outlets[which] = outlet
-            self.dispatch.lane_of(outlet).add(outlet)
+            run.outlets[which] = self._started(outlet)
+        return outlet
+
+    def _started(self, outlet: Outlet) -> Outlet:
+        """Put an outlet into its lane; one that is in none would keep what it is given for ever."""
+        self.dispatch.lane_of(outlet).add(outlet)
         return outlet
 
     def _shard(self, run: OpenRun, settings: Settings) -> Shard:

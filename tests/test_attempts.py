@@ -9,6 +9,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 import allogger
 from allogger.rundir import RUN_FILE
@@ -195,3 +197,56 @@ def test_a_damaged_index_is_not_needed_to_go_on(tmp_path: Path, start: Any, text
     start(5, 2.0)
 
     assert [step for step, _ in curve(tmp_path)] == list(range(1, 11))
+
+
+def in_tensorboard(tmp_path: Path, key: str) -> list[tuple[int, float]]:
+    reader = EventAccumulator(str(tmp_path / "run/events/MainProcess"), size_guidance={"tensors": 0})
+    reader.Reload()
+    values = ((event.step, float(make_ndarray(event.tensor_proto))) for event in reader.Tensors(key))
+    return list(values)
+
+
+@pytest.mark.parametrize("end", [KILL, ""], ids=["killed", "finished"])
+def test_tensorboard_shows_each_step_once_after_a_requeue(
+    tmp_path: Path, run_python: RunPython, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The counters of the two keys are far apart, as those of batches and epochs are.
+    program = """
+    import os, signal
+    import allogger
+
+    logger = allogger.basic_configure("run", ["hdf", "tensorboard"])
+    for step in range({begin}, {stop}):
+        logger.log(float({value}), "loss", step=step)
+        if step % 100 == 0:
+            logger.log(float({value}), "epochs/loss", step=step // 100)
+    logger.log(float({value}), "only/{value}", step=1)
+    {end}
+    """
+    for begin, stop, value in ((0, 5000, 1), (4000, 4500, 2), (4200, 4300, 3)):
+        done = run_python(program.format(begin=begin, stop=stop, value=value, end=end), cwd=tmp_path)
+        assert done.returncode == (-9 if end else 0), done.stderr
+
+    shown = [*((n, 1.0) for n in range(4000)), *((n, 2.0) for n in range(4000, 4200))]
+    shown += [(n, 3.0) for n in range(4200, 4300)]
+    assert in_tensorboard(tmp_path, "root/loss") == curve(tmp_path) == shown
+    epochs = [*((n, 1.0) for n in range(40)), (40, 2.0), (41, 2.0), (42, 3.0)]
+    assert in_tensorboard(tmp_path, "root/epochs/loss") == epochs
+    # What later attempts do not log stays.
+    assert in_tensorboard(tmp_path, "root/only/1") == [(1, 1.0)]
+    assert in_tensorboard(tmp_path, "root/only/3") == [(1, 3.0)]
+
+
+def test_tensorboard_shows_all_values_of_one_attempt_whatever_their_steps(tmp_path: Path, start: Any) -> None:
+    # The processes of one name are of one attempt, and none replaces another.
+    start(
+        0,
+        0.0,
+        more="""
+    allogger.basic_configure("run", ["tensorboard"])
+    logger.log(1.0, "loss", step=10)
+    logger.log(2.0, "loss", step=5)
+    """,
+    )
+
+    assert in_tensorboard(tmp_path, "root/loss") == [(10, 1.0), (5, 2.0)]

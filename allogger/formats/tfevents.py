@@ -28,6 +28,7 @@ __all__ = [
     "int_field",
     "masked_crc",
     "read_events",
+    "replace_events",
     "scalar_events",
     "summary_event",
     "tags",
@@ -163,15 +164,33 @@ def bytes_field(number: int, value: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(value)) + value
 
 
-def file_version_event(time: float) -> bytes:
+def file_version_event(time: float, version: int = 2) -> bytes:
     """Return the framed event with which a file begins."""
-    return frame(double_field(1, time) + bytes_field(3, b"brain.Event:2"))
+    return frame(double_field(1, time) + bytes_field(3, f"brain.Event:{version}".encode()))
 
 
 def summary_event(tag: bytes, step: int, time: float, value: bytes) -> bytes:
     """Return the framed event of one value; *value* is a field of TensorBoard's ``Summary.Value``."""
-    summary = bytes_field(1, bytes_field(1, tag) + value)
+    return _summary_event(bytes_field(1, bytes_field(1, tag) + value), step, time)
+
+
+def _summary_event(summary: bytes, step: int, time: float) -> bytes:
     return frame(double_field(1, time) + int_field(2, step) + bytes_field(5, summary))
+
+
+def replace_events(first_steps: Mapping[bytes, int], time: float) -> bytes:
+    """Return framed events that make TensorBoard forget of each tag what it has from that step on.
+
+    A ``SessionLog.START``, which is meant for that, has one step for all tags. TensorBoard goes by tag in files of
+    version 1, see ``_MaybePurgeOrphanedData`` in its ``plugin_event_accumulator.py``: there it drops what a tag has
+    from the step of an event on if that step is lower than the one of the event before, whatever its tag.
+    """
+    by_step: dict[int, bytes] = {}
+    for tag, step in first_steps.items():
+        by_step[step] = by_step.get(step, b"") + bytes_field(1, bytes_field(1, tag))
+    events = [_summary_event(by_step[step], step, time) for step in sorted(by_step, reverse=True)]
+    before = _summary_event(b"", 2**63 - 1, time)
+    return b"".join([file_version_event(time, 1), before, *events, file_version_event(time)])
 
 
 # The order of fields inside a protocol buffer is free. With the tag in front and all that varies behind it, the front

@@ -9,7 +9,7 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -24,6 +24,7 @@ from allogger.formats.tfevents import (
     double_field,
     file_version_event,
     int_field,
+    replace_events,
     scalar_events,
     summary_event,
 )
@@ -44,7 +45,7 @@ class TensorboardWriter(Writer):
     """Writes scalars, histograms, images and texts for TensorBoard, under the full key and with exact step and time.
 
     The files of a process lie in ``events/<process>/``. A later attempt of the same process adds a file to the folder,
-    which TensorBoard shows as one run; while another process that may still be alive writes there, the folder is
+    which TensorBoard shows as one run: of each key it replaces what there was from the step on at which it begins. While another process that may still be alive writes there, the folder is
     ``<process>@<host>-<pid>-<n>``.
 
     What TensorBoard's format cannot take is changed thus: scalars become float32 (too large ones infinite), complex
@@ -67,6 +68,8 @@ class TensorboardWriter(Writer):
         self.use_hdf_hook = use_hdf_hook
         self.bins = bins
         self._file: AppendFile | None = None
+        # Tags that have taken the place of what earlier attempts wrote; None where there is nothing of the kind.
+        self._replaced: set[bytes] | None = None
 
     def accepts(self, kind: str) -> bool:
         """Return whether TensorBoard has a place for values of this kind."""
@@ -76,7 +79,11 @@ class TensorboardWriter(Writer):
         """Append the batch to the event file in one piece; raises `OSError` and leaves the file as it was."""
         events, refusals = _encoded(batch, self.bins)
         if events:
-            self._open().write(events)
+            file = self._open()
+            begun = {} if self._replaced is None else _first_steps(batch, self._replaced)
+            file.write(replace_events(begun, self.shard.start) + events if begun else events)
+            if self._replaced is not None:
+                self._replaced.update(begun)
         # Not before, because a batch that could not be written comes again.
         for refusal in refusals:
             self.reject(*refusal)
@@ -96,7 +103,9 @@ class TensorboardWriter(Writer):
 
     def _open(self) -> AppendFile:
         if self._file is None:
-            self._file = AppendFile(_claim_file(self.shard), self._preamble)
+            path = _claim_file(self.shard)
+            self._file = AppendFile(path, self._preamble)
+            self._replaced = set() if _is_later_attempt(path.parent, self.shard) else None
             _open_here.add(self.shard.name)
         return self._file
 
@@ -187,6 +196,22 @@ def _tag(series: Series) -> bytes:
     except UnicodeEncodeError:
         # Readers refuse the whole event around such a string.
         raise _Refused("TensorBoard takes no key with lone surrogates") from None
+
+
+def _first_steps(batch: Batch, known: Set[bytes]) -> dict[bytes, int]:
+    """Return by tag the step of its first value in the batch, of the tags that are not *known*."""
+    indices, rows = np.unique(batch.series, return_index=True)
+    # The first record of a series in front, so that it is the one that stays.
+    firsts = {record.series: (record.time, record.step) for record in reversed(batch.objects)}
+    for index, row in zip(indices.tolist(), rows.tolist(), strict=True):
+        first = float(batch.time[row]), int(batch.step[row])
+        firsts[batch.names[index]] = min(firsts.get(batch.names[index], first), first)
+    found = {}
+    for series, (_, step) in firsts.items():
+        with contextlib.suppress(_Refused):
+            if (tag := _tag(series)) not in known:
+                found[tag] = step
+    return found
 
 
 def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -374,6 +399,16 @@ def _is_taken(folder: Path, shard: Shard) -> bool:
     return folder.is_symlink() or any(
         file.shard_name != shard.name and _may_be_live(file, shard) for file in _event_files(folder)
     )
+
+
+def _is_later_attempt(folder: Path, shard: Shard) -> bool:
+    """Return whether all other files in *folder* are of earlier attempts than that of *shard*, and there are some."""
+    try:
+        begin, _, _ = shard_of(shard.attempt or shard.name)
+        starts = [shard_of(file.shard_name)[0] for file in _event_files(folder) if file.shard_name != shard.name]
+    except ValueError:
+        return False
+    return bool(starts) and max(starts) < begin
 
 
 def _may_be_live(file: _EventFile, shard: Shard) -> bool:
