@@ -199,8 +199,8 @@ def test_a_damaged_index_is_not_needed_to_go_on(tmp_path: Path, start: Any, text
     assert [step for step, _ in curve(tmp_path)] == list(range(1, 11))
 
 
-def in_tensorboard(tmp_path: Path, key: str) -> list[tuple[int, float]]:
-    reader = EventAccumulator(str(tmp_path / "run/events/MainProcess"), size_guidance={"tensors": 0})
+def in_tensorboard(tmp_path: Path, key: str, process: str = "MainProcess") -> list[tuple[int, float]]:
+    reader = EventAccumulator(str(tmp_path / "run/events" / process), size_guidance={"tensors": 0})
     reader.Reload()
     values = ((event.step, float(make_ndarray(event.tensor_proto))) for event in reader.Tensors(key))
     return list(values)
@@ -237,16 +237,27 @@ def test_tensorboard_shows_each_step_once_after_a_requeue(
     assert in_tensorboard(tmp_path, "root/only/3") == [(1, 3.0)]
 
 
-def test_tensorboard_shows_all_values_of_one_attempt_whatever_their_steps(tmp_path: Path, start: Any) -> None:
-    # The processes of one name are of one attempt, and none replaces another.
-    start(
-        0,
-        0.0,
-        more="""
-    allogger.basic_configure("run", ["tensorboard"])
-    logger.log(1.0, "loss", step=10)
-    logger.log(2.0, "loss", step=5)
-    """,
+def test_tensorboard_shows_all_values_of_one_attempt(tmp_path: Path, run_python: RunPython) -> None:
+    # Processes of one name that follow one another, and steps that go back, are no attempts.
+    done = run_python(
+        """
+        import multiprocessing
+        import allogger
+
+        def work(first):
+            for step in range(first, 0, -1):
+                allogger.get_root().log(float(first), "loss", step=step)
+
+        logger = allogger.basic_configure("run", ["tensorboard"])
+        context = multiprocessing.get_context("fork")
+        for first in (3, 2):
+            child = context.Process(target=work, args=(first,), name="worker")
+            child.start()
+            child.join()
+        """,
+        cwd=tmp_path,
     )
 
-    assert in_tensorboard(tmp_path, "root/loss") == [(10, 1.0), (5, 2.0)]
+    assert done.returncode == 0, done.stderr
+    shown = in_tensorboard(tmp_path, "root/loss", "worker")
+    assert shown == [(3, 3.0), (2, 3.0), (1, 3.0), (2, 2.0), (1, 2.0)]
