@@ -195,6 +195,9 @@ class Logger:
             self._watch()
 
     def _watch(self) -> None:
+        if self._held and manager.holds_much(len(self._held)):
+            for logger in list(manager.loggers.values()):
+                logger._hand_on()
         if manager.intake.nbytes > manager.intake.attention[0]:
             manager.pressure()
 

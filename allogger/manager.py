@@ -446,6 +446,16 @@ class Manager:
 
     # ---------------------------------------------------------------------------------------------------- back-pressure
 
+    def holds_much(self, held_bytes: int) -> bool:
+        """Return whether *held_bytes* that ``manual_flush`` holds back, and what else waits, take half of the buffer.
+
+        Once it is full, log calls wait for the lane, which does not get what is held back.
+        """
+        if held_bytes + self.intake.nbytes <= self._buffer_limit() // 2:
+            return False
+        self.accounts.tell_once("manual_flush: half of max_buffer_bytes is used, so what is held back is handed on")
+        return True
+
     def pressure(self) -> None:
         """Called by a log call that finds that much is waiting."""
         if self.dispatch.pressure():

@@ -622,6 +622,25 @@ def test_with_manual_flush_the_close_hands_on_what_is_left(tmp_path: Path) -> No
     assert run["root/note"].value.tolist() == ["text"]
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("value", "count"), [(1.0, 30_000), (np.zeros((2, 500)), 1000)], ids=["numbers", "arrays"])
+def test_what_manual_flush_holds_back_is_bounded_and_nobody_waits_for_it(
+    tmp_path: Path, value: Any, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = allogger.basic_configure(tmp_path / "run", manual_flush=True, max_buffer_bytes=1 << 20)
+    other = allogger.get_logger("other")
+
+    for _ in range(count):
+        logger.log(value, "value")
+        other.log(value, "value")
+        assert len(logger._held) + len(other._held) < 2 << 20
+
+    allogger.close()
+    run = allogger.open_run(tmp_path / "run")
+    assert len(run["root/value"]) == len(run["other/value"]) == count
+    assert caplog.text.count("what is held back is handed on") == 1
+
+
 def test_switching_manual_flush_off_hands_on_what_was_held_back(tmp_path: Path) -> None:
     allogger.basic_configure(tmp_path / "run")
     logger = allogger.get_logger("agent", manual_flush=True)
