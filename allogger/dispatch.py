@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from allogger.intake import WAKE_BYTES, Intake, Taken
+from allogger.intake import TAKE_BYTES, WAKE_BYTES, Intake, Taken
 from allogger.lane import Lane, Outlet, breathe
 from allogger.record import Batch
 
@@ -20,6 +20,12 @@ SetAside: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[int, Any]]
 
 # A lane that waits for a network or a terminal must not hold up a flush of the files for longer.
 _PATIENCE_SECONDS = 5.0
+# When so much is left after the first portion, and that is as old as twice the longest time that values may wait, the
+# threads that log have to wait.
+_MANY_BYTES = 8 * WAKE_BYTES
+_LATE_TICKS = 4
+# What waits is taken in so many portions at most.
+_MOST_PORTIONS = 4
 
 
 class Dispatch:
@@ -40,7 +46,7 @@ class Dispatch:
         self.lanes: dict[str, Lane] = {}
         self._plans: list[tuple[Outlet, ...]] = []
         self._plan_of: dict[tuple[int, ...], int] = {}
-        self._is_full = False
+        self._is_full = self._is_behind = False
         self._room = threading.Condition(threading.Lock())
 
     def set_aside(self) -> SetAside:
@@ -93,8 +99,15 @@ class Dispatch:
         """Hand everything to the outlets that was in the buffer when the call began."""
         # No more than that: threads that log without a pause would keep the lane here, and nothing would be written.
         left = len(self.intake.buffer)
-        while (taken := self.intake.take(left)) is not None:
+        # Much means that threads log without a pause. Among them whoever gives the interpreter up is without it for
+        # 5 ms and more: in many small portions the lane would fall behind.
+        portion = max(TAKE_BYTES, left // _MOST_PORTIONS)
+        is_first = True
+        while (taken := self.intake.take(min(left, portion))) is not None:
             left -= taken.nbytes
+            if is_first and left > _MANY_BYTES and self._is_late(taken.batch):
+                self._ask_for_patience()
+            is_first = False
             if left > 0:
                 breathe()
             try:
@@ -106,6 +119,7 @@ class Dispatch:
             for lane in list(self.lanes.values()):
                 if lane.name != "disk":
                     lane.wake()
+        self._is_behind = False
         self.intake.attention[0] = WAKE_BYTES
         if self._is_full and self.intake.nbytes < self._limit() // 2:
             with self._room:
@@ -144,6 +158,19 @@ class Dispatch:
 
     # ---------------------------------------------------------------------------------------------------- back-pressure
 
+    def _is_late(self, batch: Batch) -> bool:
+        """Return whether the first value of *batch* has waited for longer than values may."""
+        return len(batch.time) > 0 and time.time() - batch.time[0] > _LATE_TICKS * self.lanes["disk"].tick
+
+    def _ask_for_patience(self) -> None:
+        """Have log calls wait until the lane has what is in the buffer now: threads leave it too little of their time.
+
+        Not where they would lose their values instead.
+        """
+        if not self._drops():
+            self._is_behind = True
+            self.intake.attention[0] = -1
+
     def pressure(self) -> bool:
         """Wake the lane because much is waiting; return whether it is so much that the gate has just been closed.
 
@@ -154,7 +181,7 @@ class Dispatch:
             disk.wake()
         # Not with every call from now on: the lane needs a while.
         self.intake.attention[0] = len(self.intake.buffer) + WAKE_BYTES
-        if self._is_full or self.intake.nbytes < self._limit():
+        if self._is_full or not (self._is_behind or self.intake.nbytes >= self._limit()):
             return False
         self._is_full = True
         return True

@@ -26,11 +26,8 @@ __all__ = ["OBJECT", "Intake", "Taken"]
 OBJECT: Final = 3
 STEP_FLAG: Final = 0x8000_0000
 SLOT_BYTES: Final = 20
-# So much is taken at once while little waits, so that the threads that log get the interpreter back soon. When much
-# waits they log without a pause, and among busy threads whoever gives the interpreter up is without it for 5 ms and
-# more: then half of it is taken at once, or the lane would fall behind.
-_TAKE_BYTES: Final = SLOT_BYTES * 8_000
-_MUCH_BYTES: Final = 16 * _TAKE_BYTES
+# So much is taken at once while little waits, so that the threads that log get the interpreter back soon.
+TAKE_BYTES: Final = SLOT_BYTES * 8_000
 #: When this much waits, log calls wake the lane.
 WAKE_BYTES: Final = SLOT_BYTES * 25_000
 _SLOT = np.dtype([("id", "<u4"), ("time", "<f8"), ("bits", "<i8")])
@@ -148,10 +145,9 @@ class Intake:
             self._next_step = np.concatenate([self._next_step, np.array(new, np.int64)])
 
     def take(self, limit: int) -> Taken | None:
-        """Take some of the first *limit* bytes out of the buffer; None if it is empty. One thread at a time."""
+        """Take about the first *limit* bytes out of the buffer; None if it is empty. One thread at a time."""
         buffer = self.buffer
-        share = _TAKE_BYTES if limit <= _MUCH_BYTES else limit // 2
-        size = min(len(buffer), limit, share - share % SLOT_BYTES)
+        size = min(len(buffer), limit - limit % SLOT_BYTES)
         if size <= 0:
             return None
         if size < len(buffer) and buffer[size - SLOT_BYTES + 3] & 0x80:
@@ -187,7 +183,7 @@ class Intake:
 
     def leftover(self) -> Counter[Series | None]:
         """Take everything out and return how many values of which series that was; for what came too late."""
-        while (taken := self.take(len(self.buffer))) is not None:
+        while (taken := self.take(TAKE_BYTES)) is not None:
             self.stray(taken.batch)
         found, self.strays = self.strays, Counter()
         return found

@@ -26,6 +26,8 @@ _LAST_PAUSES = (0.1, 0.2)
 _SILENCE_SECONDS = 60.0
 _SYNC_SECONDS = 30.0
 _WRITE_ROWS = 16_384
+# So much is written at once, while the program makes more.
+_MUCH_BYTES = 4 << 20
 # So many broken values in a row, and a writer is taken to be broken itself: no more looking for the good ones.
 _MAX_STRIKES = 32
 
@@ -97,7 +99,8 @@ class Outlet:
 
     def pump(self, now: float, force: bool = False) -> None:
         """Write what is waiting if it is due; *now* is monotonic seconds."""
-        if not self._waiting or not (force or (now >= self._due and now >= self._retry_at)):
+        is_due = now >= self._due or self.waiting_bytes > _MUCH_BYTES
+        if not self._waiting or not (force or (is_due and now >= self._retry_at)):
             if now >= self._sync_at > 0:
                 self._sync(now)
             return

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -991,3 +992,48 @@ def test_debug_notes_in_the_text_log_where_each_key_goes(tmp_path: Path, capfd: 
     assert notes == ["'main/a' (scalar) goes to hdf, csv", "'main/b' (scalar) goes to hdf"]
     assert not [*(tmp_path / "False").glob("*.log")]
     assert "goes to" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("when_full", ["wait", "drop"])
+def test_log_calls_wait_for_a_lane_that_has_fallen_behind(
+    tmp_path: Path, memory: type[Memory], monkeypatch: pytest.MonkeyPatch, when_full: str
+) -> None:
+    root = allogger.basic_configure(tmp_path / "run", ["memory", "csv"], flush_seconds=0.01, when_full=when_full)
+    root.log(0.0, "loss")
+    allogger.flush()
+    dispatch, hand_out = manager.dispatch, manager.dispatch._hand_out
+    others: list[threading.Thread] = []
+    waits: list[bool] = []
+
+    def log_twice() -> None:
+        # The first call finds out, the next one waits.
+        for _ in range(2):
+            root.log(-1.0, "loss")
+
+    def hand_out_while_another_thread_logs(taken: Any) -> None:
+        if not others:
+            others.append(threading.Thread(target=log_twice))
+            others[0].start()
+            others[0].join(0.2)
+            waits.append(others[0].is_alive())
+        hand_out(taken)
+
+    release = threading.Event()
+    stopped = dispatch.lanes["disk"].submit(release.wait)
+    begin = time.monotonic()
+    count = 400_000
+    for _ in range(count):
+        root.log(1.0, "loss")
+    # What waits now is older than values may become.
+    while time.monotonic() < begin + 0.1:
+        root.log(1.0, "loss")
+        count += 1
+    monkeypatch.setattr(dispatch, "_hand_out", hand_out_while_another_thread_logs)
+    release.set()
+    assert dispatch.lanes["disk"].wait(stopped, 30)
+    allogger.flush()
+    others[0].join(30)
+
+    assert waits == [when_full == "wait"]
+    allogger.close()
+    assert len(memory.got) == count + 3

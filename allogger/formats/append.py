@@ -136,9 +136,11 @@ class AppendFile:
 
 
 def _write_all(fd: int, parts: Sequence[Buffer]) -> int:
-    """Write *parts*, with one call where the system takes them whole; return the number of bytes."""
-    if len(parts) > _MAX_BUFFERS:
-        parts = [b"".join(parts)]
+    """Write *parts*, with as few calls as the system allows; return the number of bytes."""
+    return sum(_write_some(fd, parts[i : i + _MAX_BUFFERS]) for i in range(0, len(parts), _MAX_BUFFERS))
+
+
+def _write_some(fd: int, parts: Sequence[Buffer]) -> int:
     total = sum(memoryview(part).nbytes for part in parts)
     written = os.writev(fd, parts)
     if written == total:

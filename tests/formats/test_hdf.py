@@ -447,3 +447,38 @@ def test_an_empty_plan_makes_a_readable_file(tmp_path: Path) -> None:
 def test_a_vanished_folder_raises_when_the_file_is_begun(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ImageBuilder(tmp_path / "gone" / "x.h5", ABOUT, {})
+
+
+def masks(path: Path, name: str) -> list[int]:
+    """Return of each chunk of a dataset which filters were left out."""
+    with h5py.File(path) as file:
+        dataset = file[name]
+        return [dataset.id.get_chunk_info(number).filter_mask for number in range(dataset.id.get_num_chunks())]
+
+
+@pytest.mark.parametrize("count", [2_000, 40_000, 3 * 256 * 1024 // 32, 3 * 256 * 1024 // 32 + 1])
+def test_numbers_are_compressed_by_whole_chunks_that_any_tool_reads(tmp_path: Path, count: int) -> None:
+    path, series = tmp_path / "a.h5", SeriesId("scalar", "root", "loss")
+    values = np.sqrt(np.arange(count))
+    build(path, {series: columns(values)})
+
+    assert set(masks(path, "scalar/root/loss")) == {0}
+    assert path.stat().st_size < 24 * count
+    with h5py.File(path) as file:
+        assert file["scalar/root/loss"].shape == (count,)
+        np.testing.assert_array_equal(file["scalar/root/loss"]["value"], values)
+        assert file["scalar/root/loss"].compression == "gzip"
+
+
+def test_what_compression_makes_no_smaller_is_stored_as_it_is(tmp_path: Path) -> None:
+    path, series = tmp_path / "a.h5", SeriesId("array", "root", "weights")
+    noise = np.frombuffer(np.random.default_rng(0).bytes(64 * 2**16), np.uint8).reshape(64, 2**16)
+    # It is tried again from time to time.
+    values = np.concatenate([noise, np.zeros((200, 2**16), np.uint8)])
+    build(path, {series: columns(values)})
+
+    found = masks(path, "array/root/weights")
+    assert found[0] and not found[-1]
+    assert path.stat().st_size < 1.5 * noise.nbytes
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["array/root/weights"]["value"], values)

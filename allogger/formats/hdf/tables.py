@@ -12,6 +12,7 @@ from h5py import h5a, h5d, h5p, h5s, h5t
 from numpy.typing import NDArray
 
 from allogger.formats.hdf.cells import TEXT, shown
+from allogger.formats.hdf.chunks import GZIP_LEVEL, Packer
 
 __all__ = [
     "ATTRS",
@@ -36,8 +37,6 @@ INDEX, BLOCKS, ATTRS, TEXTS = (f"{OWN_GROUP}/{name}" for name in ("index", "bloc
 _COMPACT_BYTES = 8 * 2**10
 # A chunk is in memory several times while it is compressed; a larger value is written as it is.
 _CHUNKED_ROW_BYTES = 64 * 2**20
-# Higher levels take longer and save 3 % at most.
-_GZIP_LEVEL = 1
 _SIDE_CHUNK_BYTES = 64 * 2**10
 # A larger attribute does not fit into the header of its owner.
 _MAX_ATTRIBUTE_BYTES = 60_000
@@ -92,9 +91,13 @@ def _fixed_type(row: np.dtype[Any]) -> Any:
     return h5t.py_create(row)
 
 
+def _is_chunked(row_bytes: int, rows: int | None) -> bool:
+    return rows is None or (rows * row_bytes > _COMPACT_BYTES and row_bytes <= _CHUNKED_ROW_BYTES)
+
+
 @lru_cache(256)
 def _creation_plist(row_bytes: int, rows: int | None, chunk_rows: int, is_variable: bool) -> Any:
-    """Return how a dataset is stored: in its header if it is small, else compressed in chunks."""
+    """Return how a dataset is stored: in its header if it is small, else in chunks."""
     plist = h5p.create(h5p.DATASET_CREATE)
     # Without times the same values always make the same file.
     plist.set_obj_track_times(False)
@@ -102,10 +105,10 @@ def _creation_plist(row_bytes: int, rows: int | None, chunk_rows: int, is_variab
         plist.set_fill_time(h5d.FILL_TIME_NEVER)
     if rows is not None and rows * row_bytes <= _COMPACT_BYTES:
         plist.set_layout(h5d.COMPACT)
-    elif rows is None or row_bytes <= _CHUNKED_ROW_BYTES:
+    elif _is_chunked(row_bytes, rows):
         plist.set_chunk((chunk_rows,))
         plist.set_shuffle()
-        plist.set_deflate(_GZIP_LEVEL)
+        plist.set_deflate(GZIP_LEVEL)
     return plist
 
 
@@ -157,23 +160,42 @@ class Table:
         self._file_type, self._memory_type = _types(row)
         self._row_bytes: int = self._file_type.get_size()
         self.chunk_rows: int = max(1, min(chunk_bytes // self._row_bytes, rows or chunk_bytes))
+        self._packer: Packer | None = None
 
     def write(self, rows: NDArray[Any]) -> None:
         """Add *rows* to the end."""
         dataset = self.open() if self.written else self._create()
-        end = self.written + len(rows)
         if self._rows is None:
-            dataset.set_extent((end,))
-        if len(rows) == self._rows:
-            dataset.write(h5s.ALL, h5s.ALL, rows, self._memory_type)
-        else:
+            dataset.set_extent((self.written + len(rows),))
+        packed = self._write_chunks(dataset, rows)
+        rest = rows[packed:]
+        if len(rest) == self._rows:
+            dataset.write(h5s.ALL, h5s.ALL, rest, self._memory_type)
+        elif len(rest):
             space = dataset.get_space()
-            space.select_hyperslab((self.written,), (len(rows),))
-            dataset.write(h5s.create_simple((len(rows),)), space, rows, self._memory_type)
-        self.written = end
+            space.select_hyperslab((self.written,), (len(rest),))
+            dataset.write(h5s.create_simple((len(rest),)), space, rest, self._memory_type)
+        self.written += len(rest)
+
+    def _write_chunks(self, dataset: Any, rows: NDArray[Any]) -> int:
+        """Write the first of *rows* by whole chunks, packed here, and return how many rows that were."""
+        if self._packer is None or self.written % self.chunk_rows:
+            return 0
+        # The last chunk of all may be a part of one.
+        is_end = self.written + len(rows) == self._rows
+        count = len(rows) if is_end else len(rows) - len(rows) % self.chunk_rows
+        for start in range(0, count, self.chunk_rows):
+            chunk = rows[start : min(start + self.chunk_rows, count)]
+            packed, without = self._packer.pack(chunk)
+            dataset.write_direct_chunk((self.written,), packed, without)
+            self.written += len(chunk)
+        return count
 
     def _create(self) -> Any:
         rows = self._rows
+        # Rows of a variable length are references into the file, which only HDF5 can make.
+        if _is_chunked(self._row_bytes, rows) and not self.row.hasobject:
+            self._packer = Packer(self.chunk_rows)
         space = h5s.create_simple((rows or 0,), (h5s.UNLIMITED if rows is None else rows,))
         plist = _creation_plist(self._row_bytes, rows, self.chunk_rows, self.row.hasobject)
         dataset = h5d.create(self._file, self.path.encode(), self._file_type, space, plist, _LINK, _ACCESS)

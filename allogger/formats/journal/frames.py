@@ -120,25 +120,25 @@ def _bytes_of(values: NDArray[Any]) -> Buffer:
 
 def _object(record: Record, rows_number: int, place: int) -> list[Buffer]:
     payload = record.payload
-    meta: dict[str, Any] = {
-        "series": record.series.index,
-        "kind": record.kind,
-        "step": record.step,
-        "time": record.time,
-        "at": [rows_number, place],
-    }
     raw: Buffer
     if isinstance(payload, str):
         raw = payload.encode("utf-8", "surrogatepass")
+        what = _json({"kind": record.kind})
     else:
         values = np.asarray(payload)
-        meta["dtype"] = dtype_to_json(values.dtype)
-        meta["shape"] = values.shape
         raw = _bytes_of(values)
+        what = _described(record.kind, values.dtype, values.shape)
+    where = {"series": record.series.index, "step": record.step, "time": record.time, "at": [rows_number, place]}
     if record.attrs:
-        meta["attrs"] = dict(record.attrs)
-    text = _json(meta)
+        where["attrs"] = dict(record.attrs)
+    # Two objects become one: a comma in place of the braces between them.
+    text = _json(where)[:-1] + b"," + what[1:]
     return [struct.pack("<I", len(text)), text, raw]
+
+
+@lru_cache(256)
+def _described(kind: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return _json({"kind": kind, "dtype": dtype_to_json(dtype), "shape": shape})
 
 
 # ------------------------------------------------------------------------------------------------------------- decoding
