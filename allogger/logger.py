@@ -18,7 +18,7 @@ import numpy as np
 
 from allogger import messages
 from allogger.errors import ConfigError, UnknownName, words_of
-from allogger.intake import PACK, PACK_STEP, STEP_FLAG
+from allogger.intake import PACK, PACK_STEP, STEP_FLAG, WAKE_BYTES
 from allogger.kind import kind_of
 from allogger.manager import Manager, NoLogdir, NotReady, NotTaken, Overrides, check, manager
 from allogger.plain import Approximate, Unstorable, leaves, plain
@@ -467,6 +467,9 @@ def _make_log(logger: Logger) -> LogCall:
             if step is None:
                 if type(value) is float:
                     extend(pack_float(slot, now(), value))
+                    # Compared with a constant: nearly always that is all there is to ask.
+                    if len(buffer) < WAKE_BYTES:
+                        return None
                 else:
                     code = codes.get(type(value))
                     if code is None:

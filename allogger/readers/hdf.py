@@ -248,9 +248,9 @@ class HdfReader(Reader):
 
 def _names_of(path: str, dataset: ImageDataset) -> tuple[SeriesId, str]:
     """Return whose values a dataset holds, and the process: what it says itself, else what its path says."""
-    kind, scope, name, process = (dataset.attribute(what) for what in ("kind", "scope", "key", "process"))
-    if isinstance(kind, str) and isinstance(scope, str) and isinstance(name, str):
-        return SeriesId(kind, scope, split_full_key(name)[1]), str(process or MAIN_PROCESS)
+    kind, name, process = (dataset.attribute(what) for what in ("kind", "key", "process"))
+    if isinstance(kind, str) and isinstance(name, str):
+        return SeriesId(kind, *split_full_key(name)), str(process or MAIN_PROCESS)
     kind, scope, key, process = split_hdf_path(path)
     return SeriesId(kind, scope, key), process
 

@@ -20,6 +20,7 @@ from allogger.errors import DamagedFile
 from allogger.formats.hdf import ImageBuilder, SeriesPlan
 from allogger.reader import Columns, SeriesId, objects
 from allogger.readers.hdf import HdfReader
+from allogger.record import normal_scope
 
 START = 1_700_000_000.25
 ABOUT = {"process": "Process-1", "start": START}
@@ -163,7 +164,7 @@ NAMES = st.text(st.characters(codec=None) | st.sampled_from("ab/.%@v1"), max_siz
     data=st.data(),
 )
 def test_no_two_series_ever_meet_under_one_name(tmp_path: Path, names: list[tuple[str, str, str]], data: Any) -> None:
-    ids = [SeriesId(kind, f"root.{scope}", key) for kind, scope, key in names]
+    ids = list(dict.fromkeys(SeriesId(kind, normal_scope(scope), key) for kind, scope, key in names))
     more = [
         SeriesId(one.kind, one.scope, f"{one.key}/{tail}")
         for one in ids

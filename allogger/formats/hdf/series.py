@@ -164,7 +164,7 @@ class SeriesBuilder:
         cells = cells_of(layout, self.plan.layouts > 1)
         path = image.paths.take(self.series, len(self._datasets))
         kind, scope, key = self.series
-        texts = {"key": full_key(scope, key), "kind": kind, "process": image.process, "scope": scope}
+        texts = {"key": full_key(scope, key), "kind": kind, "process": image.process}
         table = Table(image.file, path, cells.row, rows, image.chunk_bytes, texts, cells.descr)
         table.chunk_rows = min(table.chunk_rows, self.max_chunk_rows or table.chunk_rows)
         return table, cells

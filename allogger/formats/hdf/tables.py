@@ -112,6 +112,11 @@ def _creation_plist(row_bytes: int, rows: int | None, chunk_rows: int, is_variab
     return plist
 
 
+@lru_cache(256)
+def _space(rows: int | None) -> Any:
+    return h5s.create_simple((rows or 0,), (h5s.UNLIMITED if rows is None else rows,))
+
+
 _TEXT_TYPE, _TEXT_IN_MEMORY = h5t.py_create(TEXT, logical=True), h5t.py_create(TEXT)
 
 
@@ -196,7 +201,7 @@ class Table:
         # Rows of a variable length are references into the file, which only HDF5 can make.
         if _is_chunked(self._row_bytes, rows) and not self.row.hasobject:
             self._packer = Packer(self.chunk_rows)
-        space = h5s.create_simple((rows or 0,), (h5s.UNLIMITED if rows is None else rows,))
+        space = _space(rows)
         plist = _creation_plist(self._row_bytes, rows, self.chunk_rows, self.row.hasobject)
         dataset = h5d.create(self._file, self.path.encode(), self._file_type, space, plist, _LINK, _ACCESS)
         for name, text in self._texts.items():
