@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from allogger.device import Promise
 from allogger.record import BOOL, FLOAT, INT, Batch, Payload, Record, Series
 
 __all__ = ["OBJECT", "Intake", "Taken"]
@@ -58,7 +59,7 @@ class Intake:
     def __init__(self) -> None:
         # The log calls hold on to this very object; it is emptied, never replaced.
         self.buffer = bytearray()
-        self.objects: dict[int, tuple[str, Payload, Mapping[str, Any]]] = {}
+        self.objects: dict[int, tuple[str, Payload | Promise, Mapping[str, Any]]] = {}
         self.object_bytes = 0
         #: The one element is the size of the buffer from which on a log call asks for attention.
         self.attention = [WAKE_BYTES]
@@ -107,7 +108,7 @@ class Intake:
         time: float,
         step: int | None,
         kind: str,
-        payload: Payload,
+        payload: Payload | Promise,
         attrs: Mapping[str, Any],
     ) -> None:
         """Append a value that is no plain number to *buffer*: ours, or one that is handed on later."""
@@ -266,6 +267,13 @@ class Intake:
                 size = _size(payload)
                 self.object_bytes -= size
                 name = self.series[int(series[row])]
+                if isinstance(payload, Promise):
+                    try:
+                        payload = payload.array()
+                    except Exception:
+                        # The device has failed, which the program hears from its own calls.
+                        self.strays[name] += 1
+                        continue
                 objects.append(Record(name, kind, int(step[row]), float(times[row]), payload, attrs))
                 at.append(int(before[row]))
                 object_plans.append(int(plans[row]))
@@ -289,5 +297,5 @@ def _after(step: int) -> int:
     return min(step, MAX_STEP - 1) + 1
 
 
-def _size(payload: Payload) -> int:
+def _size(payload: Payload | Promise) -> int:
     return 200 + (len(payload) * 4 if isinstance(payload, str) else payload.nbytes)

@@ -17,12 +17,13 @@ from typing import Any, cast
 import numpy as np
 
 from allogger import messages
+from allogger.device import Promise, promise_of
 from allogger.errors import ConfigError, UnknownName, words_of
 from allogger.intake import PACK, PACK_STEP, STEP_FLAG, WAKE_BYTES
 from allogger.kind import kind_of
 from allogger.manager import Manager, NoLogdir, NotReady, NotTaken, Overrides, check, manager
 from allogger.plain import Approximate, Unstorable, leaves, plain
-from allogger.record import BOOL, FLOAT, INT, normal_scope
+from allogger.record import BOOL, FLOAT, INT, Payload, normal_scope
 from allogger.registry import kinds, writers
 from allogger.settings import Settings, output_of
 from allogger.sources import environment, is_enabled, parse_file, split
@@ -150,6 +151,9 @@ class Logger:
             kind = manager.kind(data_type)
             self._put_object(key, step, kind.name, kind.encode(value), overrides, now)
             return
+        if getattr(type(value), "__module__", "").startswith("torch") and (promise := promise_of(value)) is not None:
+            self._put_object(key, step, "scalar", (promise, {}), overrides, now)
+            return
         try:
             found = plain(value)
         except Unstorable:
@@ -185,7 +189,7 @@ class Logger:
         key: str,
         step: int | None,
         kind: str,
-        encoded: tuple[Any, Mapping[str, Any]],
+        encoded: tuple[Payload | Promise, Mapping[str, Any]],
         overrides: Overrides,
         now: float,
     ) -> None:
