@@ -15,7 +15,6 @@ All of them are raised while configuring or reading, never by a log call::
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -45,9 +44,12 @@ class UnknownName(ConfigError):
     @classmethod
     def of(cls, what: str, name: object, known: Iterable[str]) -> UnknownName:
         """Return the error for *name*, with the nearest of the *known* names as a suggestion."""
+        # Not with every import of allogger: most programs make no mistake.
+        from difflib import get_close_matches
+
         names = sorted(known)
         by_lower = {known_name.lower(): known_name for known_name in names}
-        near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+        near = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
         hint = f"; did you mean {by_lower[near[0]]!r}?" if near else ""
         return cls(f"there is no {what} {name!r}{hint} (known: {', '.join(names) or 'none'})")
 

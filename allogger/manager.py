@@ -38,7 +38,6 @@ from allogger.settings import (
     flush_seconds_of,
     scopes_above,
 )
-from allogger.shards import last_steps
 from allogger.writer import Writer
 
 if TYPE_CHECKING:
@@ -379,6 +378,8 @@ class Manager:
         if run is None or not run.is_continued:
             return 0
         if run.ends is None:
+            from allogger.shards import last_steps
+
             run.ends = last_steps(run.logdir, label, run.attempt)
         return run.ends.get((scope, key), 0)
 

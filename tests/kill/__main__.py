@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import shutil
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def main() -> int:
     parser.add_argument("--allowance", type=float, default=0.5, help="seconds that a busy machine may be late")
     parser.add_argument("--folder", type=Path, help="where to keep failing runs; default: a new temporary folder")
     given = parser.parse_args()
+    # TensorBoard says of each continued run that it replaces something.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="allogger-kill-"))
     try:
         trials = list(
