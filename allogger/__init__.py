@@ -1,30 +1,46 @@
 """allogger: `logging` for numbers. Which names are public?
 
 Configure one root logger, call `get_logger` anywhere, log any value at any rate, and read it back exactly.
+
+A name is imported when it is first used, so `import allogger` costs next to nothing, and who only reads need not load
+what writes.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
-from typing import Any
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
 
-from allogger.errors import (
-    AlloggerError,
-    ConfigError,
-    DamagedFile,
-    LogdirExists,
-    MissingDependency,
-    NoSuchKey,
-    NotARun,
-    UnknownName,
-    WriteFailed,
-)
-from allogger.kind import Kind
-from allogger.logger import Logger, basic_configure, close, flush, get_logger, get_root, run
-from allogger.plain import Unstorable
-from allogger.registry import register_kind, register_writer
-from allogger.store import Run, Runs, Series, open_run, open_runs
-from allogger.writer import Writer
+if TYPE_CHECKING:
+    from allogger import api as api
+    from allogger import config as config
+    from allogger import errors as errors
+    from allogger import testing as testing
+    from allogger import utils as utils
+    from allogger.errors import (
+        AlloggerError,
+        ConfigError,
+        DamagedFile,
+        LogdirExists,
+        MissingDependency,
+        NoSuchKey,
+        NotARun,
+        UnknownName,
+        WriteFailed,
+    )
+    from allogger.kind import Kind
+    from allogger.logger import Logger, basic_configure, close, flush, get_logger, get_root, run
+    from allogger.plain import Unstorable
+    from allogger.registry import register_kind, register_writer
+    from allogger.store import Run, Runs, Series, open_run, open_runs
+    from allogger.writer import Writer
+
+    __version__: str
+    valid_outputs: list[str]
 
 __all__ = [
     "AlloggerError",
@@ -58,24 +74,70 @@ __all__ = [
 ]
 
 _SUBMODULES = frozenset({"api", "config", "errors", "testing", "utils"})
+_HOMES = {
+    name: f"allogger.{module}"
+    for module, names in {
+        "errors": "AlloggerError ConfigError DamagedFile LogdirExists MissingDependency NoSuchKey NotARun UnknownName "
+        "WriteFailed",
+        "kind": "Kind",
+        "logger": "Logger basic_configure close flush get_logger get_root run",
+        "plain": "Unstorable",
+        "registry": "register_kind register_writer",
+        "store": "Run Runs Series open_run open_runs",
+        "writer": "Writer",
+    }.items()
+    for name in names.split()
+}
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> Any:
     if name == "valid_outputs":
-        from allogger.registry import writers
-
-        return writers.names()
+        return _imported("allogger.registry").writers.names()
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("allogger")
-        except PackageNotFoundError:  # a checkout that is not installed
-            return "0+unknown"
+        return _version()
     if name in _SUBMODULES:
-        return importlib.import_module(f"allogger.{name}")
-    raise AttributeError(f"module 'allogger' has no attribute {name!r}")
+        return _imported(f"allogger.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'allogger' has no attribute {name!r}")
+    value = globals()[name] = getattr(_imported(_HOMES[name]), name)
+    return value
+
+
+if not TYPE_CHECKING:  # a type checker is to find misspelt names
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_SUBMODULES})
+
+
+# A child forked while another thread is inside an import could never import that module.
+_import_lock = threading.RLock()
+
+
+def _imported(module: str) -> Any:
+    with _import_lock:
+        return importlib.import_module(module)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("allogger")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0+unknown"
+
+
+def _close_at_exit() -> None:
+    manager = sys.modules.get("allogger.manager")
+    if manager is not None:
+        manager.close_at_exit()
+
+
+# Now, not with the first use: exit handlers run in reverse order, and those of the program may still log.
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_import_lock.acquire, after_in_parent=_import_lock.release, after_in_child=_import_lock.release
+    )

@@ -7,7 +7,6 @@ it. Routes are made once, under a lock, and forgotten whenever a setting changes
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import operator
 import os
@@ -577,7 +576,7 @@ class Manager:
     def _see_the_end(self) -> None:
         if not self._sees_its_end:
             self._sees_its_end = True
-            processes.at_end(_close_at_exit, self.flush, self._stop)
+            processes.at_end(close_at_exit, self.flush, self._stop)
 
     def _stop(self, timeout: float) -> None:
         """Save what there is before a signal ends the process."""
@@ -714,7 +713,8 @@ def _who(scope: str, process: str) -> str:
     return f"{scope}-{process.replace('-', '')}"
 
 
-def _close_at_exit() -> None:
+def close_at_exit() -> None:
+    """Store what is left, at the end of the process."""
     try:
         manager.close(EXIT_SECONDS)
     except WriteFailed as error:
@@ -722,8 +722,6 @@ def _close_at_exit() -> None:
 
 
 manager = Manager()
-# Now, not with the first value: exit handlers run in reverse order, and those of the program may still log.
-atexit.register(_close_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=sigterm.hold,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from allogger.checker import Checker
+from allogger.names import printable
 from allogger.rundir import is_here, is_live, is_running, temporary_pid
-from allogger.verify import events_of, files_by_shard, leftovers, printable
+from allogger.verify import events_of, files_by_shard, leftovers
 
 __all__ = ["Repair", "repair"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from allogger.errors import ConfigError, LogdirExists
-from allogger.record import MAIN_PROCESS, file_name
+from allogger.names import MAIN_PROCESS, file_name
 
 __all__ = [
     "EVENTS",
@@ -351,10 +351,11 @@ def _unique(logdir: Path) -> Path:
     raise AssertionError
 
 
-def clear(logdir: Path) -> None:
+def clear(logdir: Path, *, even_live: bool = False) -> None:
     """Remove what allogger made in *logdir*, and nothing else; raises `ConfigError` if that is not a run of allogger's.
 
-    Symbolic links are not followed. Strangers' files stay, and so do the folders that hold them.
+    Symbolic links are not followed. Strangers' files stay, and so do the folders that hold them. A run that is being
+    written is refused unless *even_live*.
     """
     if not any(logdir.iterdir()):
         return
@@ -366,7 +367,7 @@ def clear(logdir: Path) -> None:
     events = logdir / EVENTS
     _refuse_link(events)
     live = [name for name in shard_names(events, JOURNAL) if is_live(events, name)]
-    if live:
+    if live and not even_live:
         host, pid = shard_of(live[0])[1:]
         raise ConfigError(f"{str(logdir)!r} is being written by process {pid} on {host}, so it is not cleared")
     _remove_shards(events)

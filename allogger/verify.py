@@ -13,7 +13,7 @@ from typing import Any
 
 from allogger.checker import Checker, FileCheck
 from allogger.errors import AlloggerError, NotARun
-from allogger.record import MAIN_PROCESS
+from allogger.names import MAIN_PROCESS, printable
 from allogger.registry import checkers
 from allogger.rundir import (
     EVENTS,
@@ -27,7 +27,7 @@ from allogger.rundir import (
     temporary_pid,
 )
 
-__all__ = ["ShardCheck", "Verification", "events_of", "files_by_shard", "leftovers", "printable", "verify"]
+__all__ = ["ShardCheck", "Verification", "events_of", "files_by_shard", "leftovers", "verify"]
 
 # What `repair` calls files that it keeps.
 _SET_ASIDE = (".journal.damaged", ".h5.snapshot")
@@ -140,11 +140,6 @@ class Verification:
             if len(sentences) > _SHOWN:
                 lines.append(f"  and {len(sentences) - _SHOWN} more")
         return "\n".join(map(printable, lines))
-
-
-def printable(line: str) -> str:
-    """Return *line* with escapes for what a terminal would obey: names come out of files that anybody may write."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def verify(logdir: str | os.PathLike[str]) -> Verification:

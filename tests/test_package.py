@@ -59,14 +59,14 @@ def state():
         "the folder": (os.getcwd(), os.listdir()),
     }
 
-import numpy  # our one dependency at import; what it does is not ours
 before = state()
 import allogger
 after = state()
 
 for name in before:
     assert before[name] == after[name], f"import changed {name}: {before[name]} -> {after[name]}"
-for library in ("h5py", "pandas", "tensorboardX", "google.protobuf", "tensorboard", "torch", "matplotlib", "yaml"):
+heavy = ("numpy", "h5py", "pandas", "tensorboardX", "google.protobuf", "tensorboard", "torch", "matplotlib", "yaml")
+for library in heavy:
     assert library not in sys.modules, f"import loads {library}"
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -92,6 +92,49 @@ def test_importing_allogger_changes_nothing_and_loads_nothing_heavy(
 
 def test_the_public_names_are_exactly_these() -> None:
     assert set(allogger.__all__) == PUBLIC_NAMES
+
+
+def test_a_star_import_gives_every_public_name(run_python: Callable[..., Any]) -> None:
+    result = run_python("from allogger import *; import allogger; assert set(allogger.__all__) <= set(dir())")
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_dir_shows_what_is_not_loaded_yet(run_python: Callable[..., Any]) -> None:
+    result = run_python(
+        "import allogger, sys; shown = dir(allogger); assert 'numpy' not in sys.modules;"
+        "assert {'utils', 'errors', *allogger.__all__} <= set(shown), shown"
+    )
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_misspelt_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'get_loger'"):
+        allogger.get_loger  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_children_forked_while_a_thread_imports_can_use_the_library(run_python: Callable[..., Any]) -> None:
+    result = run_python(
+        """
+        import os, threading
+        import allogger
+
+        thread = threading.Thread(target=lambda: allogger.get_logger)
+        thread.start()
+        children = []
+        while thread.is_alive() or not children:
+            pid = os.fork()
+            if not pid:
+                allogger.get_logger("child")
+                os._exit(0)
+            children.append(pid)
+        assert {os.waitpid(pid, 0)[1] for pid in children} == {0}
+        """,
+        timeout=30,
+    )
+
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC_NAMES))

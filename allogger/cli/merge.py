@@ -1,0 +1,75 @@
+"""Merge: how do all shards and attempts of a run become one?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from allogger.cli.command import Command, add_attempts, add_runs
+from allogger.cli.export import exported, refuse
+from allogger.cli.output import Column, Output
+from allogger.cli.runs import opened
+from allogger.errors import ConfigError
+from allogger.rundir import EVENTS, IMAGE, RUN_FILE, new_shard, shard_names
+
+if TYPE_CHECKING:
+    from allogger.store import Run
+
+__all__ = ["Merge"]
+
+
+class Merge(Command):
+    """The command ``merge``."""
+
+    description = (
+        "Write what all processes and attempts of a run have logged into one HDF5 file, in the order in which it\n"
+        "reads back: into a new logdir, with the text logs and run.json of the run beside it, or, when the name ends\n"
+        "in .h5, as a file alone, which may hold several runs. The runs stay as they are."
+    )
+    examples = (
+        ("allogger merge runs/a -o merged", "a new logdir with one file for all processes"),
+        ("allogger merge runs/a -o merged --attempts all", "all values of all attempts"),
+        ("allogger merge runs/* -o all.h5", "several runs in one file"),
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments."""
+        add_runs(parser)
+        add_attempts(parser)
+        parser.add_argument("-o", "--output", metavar="PATH", required=True, help="the logdir, or .h5 file, to make")
+
+    def run(self, args: argparse.Namespace, out: Output) -> None:
+        """Merge them."""
+        target = Path(args.output)
+        refuse(target, "choose another path")
+        runs = list(opened(args.runs, out, args.attempts))
+        if not runs:
+            return
+        if target.suffix in (".h5", ".hdf5"):
+            exported(runs, target, "hdf", None, out)
+        elif len(runs) > 1:
+            raise ConfigError(f"a logdir is for one run, and these are {len(runs)}; a name with .h5 takes several")
+        else:
+            _make_logdir(runs[0], target, out)
+        out.table([Column("written"), Column("runs")], [{"written": str(target), "runs": len(runs)}])
+
+
+def _make_logdir(run: Run, target: Path, out: Output) -> None:
+    from allogger.repair import repair
+
+    # It gets its name when it is complete.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shard = new_shard(temporary)
+    try:
+        (temporary / EVENTS).mkdir(parents=True)
+        exported([run], shard.path(IMAGE), "hdf", None, out)
+        repair(temporary)  # which makes the index
+        for name in [RUN_FILE, *(f"{name}.log" for name in shard_names(run.logdir, ".log"))]:
+            if (run.logdir / name).is_file() and not (run.logdir / name).is_symlink():
+                shutil.copyfile(run.logdir / name, temporary / name)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
