@@ -11,23 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allogger.errors import NoSuchKey, NotARun, UnknownName
+from allogger.merging import Attempts, Part, checked_attempts, columns_of, merge_order, parts_of
+from allogger.opening import OpenShard, ends_of, open_foreign, open_others, open_shards, tell_damage
 from allogger.reader import SeriesId, objects
 from allogger.record import hdf_path
 from allogger.registry import readers
 from allogger.rundir import EVENTS, JOURNAL, RUN_FILE
 from allogger.shards import ShardFile
-from allogger.store import (
-    Attempts,
-    OpenShard,
-    Part,
-    checked_attempts,
-    columns_of,
-    ends_of,
-    merge_order,
-    open_shards,
-    parts_of,
-    tell_damage,
-)
 
 __all__ = ["list_keys", "read_from_key"]
 
@@ -70,6 +60,9 @@ def _open(path: str | os.PathLike[str]) -> tuple[list[OpenShard], list[str]]:
         return [OpenShard.of(ShardFile(place.stem, place), reader)], []
     events = place if place.name == EVENTS or not (place / EVENTS).is_dir() else place / EVENTS
     shards, unreadable = open_shards(events)
+    if not shards and not unreadable:
+        # Of an output without HDF5, or of ALLogger 0.2.
+        shards = open_others(events, []) or open_foreign(place)
     # A run that has only just begun holds nothing yet.
     if not shards and not unreadable and events.name != EVENTS and not (place / RUN_FILE).is_file():
         raise NotARun(f"{os.fspath(path)!r} holds nothing that allogger has logged")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, reduce
 from operator import xor
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from allogger.formats.crc32c import columns_register, crc32c, masked, masked_crc, register, shift_by
 
 __all__ = [
     "FRAME_BYTES",
@@ -27,6 +29,7 @@ __all__ = [
     "frame",
     "int_field",
     "masked_crc",
+    "next_header",
     "read_events",
     "replace_events",
     "scalar_events",
@@ -39,102 +42,6 @@ _CHECK = struct.Struct("<I")
 _HEADER = _LENGTH.size + _CHECK.size
 #: What a frame has besides the event.
 FRAME_BYTES = _HEADER + _CHECK.size
-
-# -------------------------------------------------------------------------------------------------------------- CRC-32C
-
-# A CRC whose register starts with zeros is linear: the register of a message is the XOR of what each of its bytes does
-# alone, and zeros in front do nothing. So many messages of one length are summed up column by column, and a long one is
-# cut into lanes of `_LANE` bytes that are summed up side by side. CRC-32C starts with ones, which is the same as the
-# first four bytes inverted.
-_LANE = 256
-_POLYNOMIAL = 0x82F63B78
-_ALL_ONES = 0xFFFFFFFF
-
-
-def _distance_tables(count: int) -> NDArray[np.uint32]:
-    """Return the table ``[distance, byte]``: the register that a byte leaves with *distance* zero bytes behind it."""
-    tables = np.empty((count, 256), np.uint32)
-    register = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        register = np.where(register & 1, (register >> 1) ^ np.uint32(_POLYNOMIAL), register >> 1)
-    tables[0] = register
-    for distance in range(1, count):
-        register = tables[0][register & 0xFF] ^ (register >> 8)
-        tables[distance] = register
-    return tables
-
-
-_AT_DISTANCE = _distance_tables(_LANE)
-_STEP = tuple(_AT_DISTANCE[0].tolist())
-
-
-def _columns_register(columns: Iterable[NDArray[np.uint8]], length: int, count: int) -> NDArray[np.uint32]:
-    """Return the registers of *count* messages of *length* bytes whose first, second, ... bytes are the *columns*."""
-    registers = np.zeros(count, np.uint32)
-    for table, column in zip(_AT_DISTANCE[:length][::-1], columns, strict=True):
-        registers ^= table.take(column)
-    return registers
-
-
-def _shifted(register: NDArray[np.uint32], shift: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return what becomes of *register* when zero bytes follow; *shift* is that map as four tables, one per byte."""
-    shifted: NDArray[np.uint32] = shift[0].take(register & 0xFF)
-    for place in (1, 2, 3):
-        shifted ^= shift[place].take((register >> (8 * place)) & 0xFF)
-    return shifted
-
-
-def _shift_by(zeros: int) -> NDArray[np.uint32]:
-    """Return the map of `_shifted` for 4 to `_LANE` zero bytes."""
-    return _AT_DISTANCE[[zeros - 1, zeros - 2, zeros - 3, zeros - 4]]
-
-
-def _short_register(message: bytes) -> int:
-    register = _ALL_ONES
-    for byte in message:
-        register = _STEP[(register ^ byte) & 0xFF] ^ (register >> 8)
-    return register
-
-
-def _long_register(message: bytes) -> int:
-    lanes = -(-len(message) // _LANE)
-    padded = np.zeros(lanes * _LANE, np.uint8)
-    start = len(padded) - len(message)
-    padded[start:] = np.frombuffer(message, np.uint8)
-    padded[start : start + 4] ^= 0xFF
-    registers = _columns_register(np.ascontiguousarray(padded.reshape(lanes, _LANE).T), _LANE, lanes)
-    shift = _shift_by(_LANE)
-    while len(registers) > 1:
-        if len(registers) % 2:
-            registers = np.concatenate([np.zeros(1, np.uint32), registers])
-        registers = _shifted(registers[0::2], shift) ^ registers[1::2]
-        shift = _shifted(shift, shift)
-    return int(registers[0])
-
-
-def _register(message: bytes) -> int:
-    return _short_register(message) if len(message) < _LANE else _long_register(message)
-
-
-def crc32c(message: bytes) -> int:
-    """Return the CRC-32C (Castagnoli) of *message*.
-
-    >>> hex(crc32c(b"123456789"))
-    '0xe3069283'
-    """
-    return _register(message) ^ _ALL_ONES
-
-
-def masked_crc(message: bytes) -> int:
-    """Return the CRC-32C of *message* in the form that frames hold."""
-    crc = crc32c(message)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & _ALL_ONES
-
-
-def _masked(registers: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    crc = ~registers
-    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(0xA282EAD8)
-
 
 # -------------------------------------------------------------------------------------------------------------- writing
 
@@ -216,9 +123,9 @@ def _scalar_head(tag: bytes, tail_size: int) -> tuple[bytes, int]:
     named = bytes([_TAG]) + _varint(len(tag)) + tag
     value = bytes([_VALUE]) + _varint(len(named) + _SIMPLE_VALUE_SIZE) + named
     head = bytes([_SUMMARY]) + _varint(len(value) + _SIMPLE_VALUE_SIZE) + value
-    register = _register(head).to_bytes(4, "little")
-    shifted = (int(table[byte]) for table, byte in zip(_shift_by(tail_size), register, strict=True))
-    return _frame_header(len(head) + tail_size) + head, reduce(xor, shifted)
+    left = register(head).to_bytes(4, "little")
+    moved = (int(table[byte]) for table, byte in zip(shift_by(tail_size), left, strict=True))
+    return _frame_header(len(head) + tail_size) + head, reduce(xor, moved)
 
 
 def _bytes_of(column: NDArray[np.uint32] | NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -245,7 +152,7 @@ def _scalar_tails(
     for place in range(step_size):
         columns[15 + place] = step >> np.uint64(7 * place) & np.uint64(0x7F)
     columns[15 : size - 1] |= 0x80
-    columns[size:] = _bytes_of(_masked(head_registers ^ _columns_register(columns[:size], size, len(step))))
+    columns[size:] = _bytes_of(masked(head_registers ^ columns_register(columns[:size], size, len(step))))
     return np.ascontiguousarray(columns.T).view(f"V{size + _CHECK.size}")[:, 0]
 
 
@@ -296,7 +203,7 @@ def read_events(path: Path, damage: list[str]) -> Iterator[bytes]:
                 return
             if not _is_header(header):
                 damage.append(f"{path}: no event begins at byte {start}")
-                start = _next_header(file, start + 1)
+                start = next_header(file, start + 1)
                 continue
             (length,) = _LENGTH.unpack_from(header)
             end = start + _HEADER + length + _CHECK.size
@@ -348,7 +255,7 @@ def _is_header(header: bytes) -> bool:
     return header[_LENGTH.size :] == _CHECK.pack(masked_crc(header[: _LENGTH.size]))
 
 
-def _next_header(file: BinaryIO, start: int) -> int | None:
+def next_header(file: BinaryIO, start: int) -> int | None:
     """Return the first place from *start* on where a length agrees with its checksum, or None."""
     while True:
         file.seek(start)
@@ -358,7 +265,7 @@ def _next_header(file: BinaryIO, start: int) -> int | None:
             return None
         columns = [data[at : at + places] for at in range(_HEADER)]
         inverted = [~column for column in columns[:4]] + columns[4 : _LENGTH.size]
-        checks = _masked(_columns_register(inverted, _LENGTH.size, places))
+        checks = masked(columns_register(inverted, _LENGTH.size, places))
         found = np.ones(places, np.bool_)
         for place, column in enumerate(columns[_LENGTH.size :]):
             found &= column == (checks >> (8 * place) & 0xFF)
