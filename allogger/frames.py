@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from allogger.store import Series
+    from allogger.series import Series
 
-__all__ = ["long_frame", "series_of", "stacked_frames", "wide_frame"]
+__all__ = ["exponential_mean", "frame_of", "long_frame", "series_of", "stacked_frames", "wide_frame", "window_mean"]
 
 _COLUMNS = ("key", "step", "time", "process", "value")
 
@@ -84,3 +84,19 @@ def stacked_frames(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     if not named:
         return pd.DataFrame({name: [] for name in ("run", *_COLUMNS)})
     return pd.concat(named, ignore_index=True)[["run", *_COLUMNS]]
+
+
+def frame_of(columns: Mapping[str, Any], index: NDArray[Any] | None = None, name: str = "") -> pd.DataFrame:
+    """Return a table of columns, which the places *index*, called *name*, number."""
+    return pd.DataFrame(dict(columns), index=None if index is None else pd.Index(index, name=name))
+
+
+def exponential_mean(values: NDArray[np.float64], ema: float) -> NDArray[np.float64]:
+    """Return the exponential moving average that keeps the share *ema* of the past; NaN counts for nothing."""
+    # `adjust` divides by the sum of the weights: the correction for the beginning.
+    return pd.Series(values).ewm(alpha=1 - ema, adjust=True, ignore_na=True).mean().to_numpy()
+
+
+def window_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Return the mean of each value and those before it, *window* in all; NaN counts for nothing."""
+    return pd.Series(values).rolling(window, min_periods=1).mean().to_numpy()

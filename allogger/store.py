@@ -4,137 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
-import resource
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
-from allogger.errors import ConfigError, DamagedFile, NoSuchKey, NotARun, UnknownName
-from allogger.kind import Kind
-from allogger.reader import Columns, Reader, SeriesId, objects, uniform
-from allogger.record import MAIN_PROCESS, full_key
-from allogger.registry import kinds
-from allogger.rundir import EVENTS, RUN_FILE, is_here, is_live, load_json, shard_of
-from allogger.shards import ShardFile, list_shards, open_shard
+from allogger.attempts import State, attempts_of, state_of
+from allogger.curves import Curve, aligned, check_points, numbers_of
+from allogger.errors import AlloggerError, ConfigError, DamagedFile, NoSuchKey, NotARun, UnknownName
+from allogger.extras import load
+from allogger.follow import Event, Follower
+from allogger.images import Images
+from allogger.merging import Attempts, checked_attempts, merged, parts_of
+from allogger.opening import OpenShard, ends_of, open_foreign, open_others, open_shards, tell_damage
+from allogger.portions import portions_of
+from allogger.reader import SeriesId
+from allogger.record import full_key
+from allogger.rundir import EVENTS, RUN_FILE, load_json
+from allogger.series import Series
+from allogger.summaries import pieces_of, reduced_curve, summary_of
+from allogger.summary import Summary
+from allogger.textlog import Message, messages_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from allogger.comparing import By, Difference
+
 __all__ = ["Attempts", "Run", "Runs", "Series", "open_run", "open_runs"]
-
-Attempts = Literal["last", "all"]
-
-# Integers up to here are exact as float64.
-_EXACT = 2**53
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """All values of one full key.
-
-    ``step`` int64 and ``time`` float64 (Unix seconds) have one entry per value; so has ``process`` (labels). ``value``
-    is an array whose first axis counts the values; values of different shapes or dtypes, and texts, are the elements of
-    an object array. ``kind`` is ``"mixed"`` where a key has values of several kinds. ``meta`` has the attributes that
-    all values share.
-    """
-
-    key: str
-    kind: str
-    step: NDArray[np.int64]
-    time: NDArray[np.float64]
-    value: NDArray[Any]
-    process: NDArray[Any]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.step)
-
-    def __repr__(self) -> str:
-        shape = "x".join(map(str, self.value.shape[1:]))
-        steps = f", steps {self.step[0]} to {self.step[-1]}" if len(self) else ""
-        return (
-            f"<Series {self.key!r}: {len(self)} x {self.kind} {self.value.dtype}{' ' + shape if shape else ''}{steps}>"
-        )
-
-    def to_pandas(self) -> pd.Series[Any]:
-        """Return the values as a pandas Series with the steps as its index; arrays are elements of object dtype."""
-        from allogger.frames import series_of
-
-        return series_of(self)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one shard holds of one full key: *columns* of one kind, and whose they are."""
-
-    kind: str
-    columns: Columns
-    process: str
-    attempt: str
-    started: float
-    ended: float
-    shard_start: float
-
-
-@dataclass(eq=False)
-class OpenShard:
-    """A shard: its file, its reader, and what it says about itself; *start* and *end* in Unix seconds.
-
-    *end* is when its process finished it; infinity while the process runs, minus infinity if nobody knows.
-    """
-
-    file: ShardFile
-    reader: Reader
-    process: str
-    attempt: str
-    start: float
-    end: float
-    stays_open: bool = True
-
-    @classmethod
-    def of(cls, file: ShardFile, reader: Reader) -> OpenShard:
-        """Return the shard that *reader* reads; what it does not know about itself, the name of its file tells."""
-        about = reader.about
-        # An attempt that runs goes on, however long ago its last value is.
-        runs = file.is_live and "end" not in about and is_here(file.name) and is_live(file.path.parent, file.name)
-        return cls(
-            file,
-            reader,
-            str(about.get("process") or MAIN_PROCESS),
-            str(about.get("attempt") or file.name),
-            _time_of(about.get("start"), _start_of(file.name, 0.0)),
-            _time_of(about.get("end"), np.inf if runs else -np.inf),
-        )
-
-    def read(self, series: SeriesId) -> Columns:
-        """Return all values of a series; raises `DamagedFile` if there is nothing left of them."""
-        try:
-            return self.reader.read(series)
-        except FileNotFoundError:
-            # Its process has finished it since, and removed the journal.
-            self.reader = open_shard(self.file.path.parent, self.file.name)
-            return self.reader.read(series)
-        finally:
-            if not self.stays_open:
-                self.reader.close()
-
-    @property
-    def damage(self) -> list[str]:
-        """One sentence for each damaged place, beginning with the path."""
-        path = str(self.file.path)
-        # What was lost of a journal before `repair` made this file of it.
-        lost = self.reader.about.get("damage")
-        found = [*self.reader.damage, *(map(str, lost) if isinstance(lost, list) else ())]
-        return [what if what.startswith(path) else f"{path}: {what}" for what in found]
 
 
 class Run:
@@ -146,16 +49,21 @@ class Run:
         self._unreadable: list[str] = []
         self._told: set[str] = set()
         self._shards: list[OpenShard] = []
-        events = self.logdir / EVENTS
-        if not (events.is_dir() or (self.logdir / RUN_FILE).is_file()):
-            raise NotARun(f"{str(self.logdir)!r} is no run: it has neither {EVENTS}/ nor {RUN_FILE}")
         self.refresh()
+        if not (self._shards or _is_run(self.logdir)):
+            raise NotARun(
+                f"{str(self.logdir)!r} is no run: it has neither {EVENTS}/ nor {RUN_FILE}, nor files of others"
+            )
 
     def refresh(self) -> None:
         """Take up what was written since."""
-        for name in ("about", "_by_key", "_ends"):
+        for name in ("about", "starts", "kinds", "_by_key", "_ends"):
             self.__dict__.pop(name, None)
-        self._shards, self._unreadable = open_shards(self.logdir / EVENTS)
+        events = self.logdir / EVENTS
+        self._shards, self._unreadable = open_shards(events)
+        self._shards += open_others(events, self._shards)
+        if not (self._shards or self._unreadable):
+            self._shards = open_foreign(self.logdir)
         tell_damage(self.damage, self._told)
 
     @property
@@ -168,18 +76,88 @@ class Run:
         """What ``run.json`` says; empty if there is none."""
         return load_json(self.logdir / RUN_FILE)
 
+    # -- about the run
+
+    @property
+    def processes(self) -> list[str]:
+        """The labels of the processes that logged something, in the order of their start."""
+        return list(dict.fromkeys(shard.process for shard in self._shards))
+
+    @cached_property
+    def starts(self) -> list[dict[str, Any]]:
+        """What is known of each start of the program: ``attempt``, ``start``, ``end``, ``state``, ``host``, ``pid``...
+
+        ``start`` and ``end`` are Unix seconds, ``end`` is None if nobody knows.
+        """
+        return attempts_of(self.logdir / EVENTS, self.about, self._shards)
+
+    @property
+    def state(self) -> State:
+        """``"live"`` while any process may log, else ``"killed"`` or ``"finished"`` as the last start of the program.
+
+        As it was when the run was opened.
+        """
+        return state_of(self.starts)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Under which circumstances the run took place: what `report_env` found, and when the run was ``created``."""
+        environments = [start["environment"] for start in self.starts if isinstance(start.get("environment"), dict)]
+        created = self.about.get("created")
+        return {**({"created": created} if created is not None else {}), **(environments[-1] if environments else {})}
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of the run: those logged as ``params`` by the root logger, others under their full keys."""
+        told = [self.about.get("params"), *(getattr(shard.reader, "params", None) for shard in self._shards)]
+        for key in [key for key, kind in self.kinds.items() if kind == "params"]:
+            told.append(self[key].last if key == "root/params" else {key: self[key].last})
+        return {name: value for params in told if isinstance(params, Mapping) for name, value in params.items()}
+
+    @property
+    def began(self) -> float:
+        """When the run began (Unix seconds), NaN if nobody knows."""
+        return min((shard.start for shard in self._shards), default=math.nan)
+
+    @overload
+    def text(self) -> list[Message]: ...
+    @overload
+    def text(self, key: str) -> Series: ...
+    def text(self, key: str | None = None) -> list[Message] | Series:
+        """Return the messages of text of all processes, or the texts that were logged under a full key."""
+        if key is None:
+            return messages_of(self.logdir)
+        self._check_kind(key, "text")
+        return self.series(key)
+
+    # -- series
+
     @cached_property
     def _by_key(self) -> dict[str, list[tuple[OpenShard, SeriesId]]]:
         found: dict[str, list[tuple[OpenShard, SeriesId]]] = {}
+        # Ten thousand keys are of few scopes.
+        scopes: dict[str, str] = {}
         for shard in self._shards:
             for series in shard.reader.keys():  # noqa: SIM118  # no mapping
-                found.setdefault(full_key(series.scope, series.key), []).append((shard, series))
+                scope = scopes.get(series.scope)
+                if scope is None:
+                    scope = scopes[series.scope] = full_key(series.scope, "")
+                found.setdefault(scope + series.key, []).append((shard, series))
         return found
 
     def keys(self, pattern: str | None = None) -> list[str]:
         """Return the full keys, in alphabetical order, in which the regular expression *pattern* is found."""
         regex = _compiled(pattern)
         return sorted(key for key in self._by_key if regex.search(key))
+
+    def scopes(self) -> list[str]:
+        """Return the scopes that have keys, as they stand in front of the full keys: ``root``, ``agent.critic``."""
+        return sorted({key.partition("/")[0] for key in self._by_key})
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each full key, ``"mixed"`` if it has values of several."""
+        return {key: _kind_of(found) for key, found in sorted(self._by_key.items())}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -196,13 +174,97 @@ class Run:
 
     def series(self, key: str, attempts: Attempts | None = None) -> Series:
         """Return all values of a full key, of the last or of all attempts, as ``run[key]`` does."""
+        found = self._found(key)
+        with self._telling():
+            parts = parts_of(found, checked_attempts(attempts or self.attempts), self._ends)
+        return merged(key, parts, self.began)
+
+    def _found(self, key: str) -> list[tuple[OpenShard, SeriesId]]:
+        if key not in self._by_key:
+            raise NoSuchKey(str(UnknownName.of(f"key in {str(self.logdir)!r}:", key, self._by_key)))
+        return self._by_key[key]
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            tell_damage(self.damage, self._told)
+
+    def _check_kind(self, key: str, kind: str) -> None:
+        if all(series.kind != kind for _, series in self._found(key)):
+            raise ConfigError(f"{key!r} is of kind {self.kinds[key]}, not {kind}")
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The last value of each full key, looked up when it is asked for."""
+        return _Lasts(self)
+
+    def summary(self, key: str) -> Summary:
+        """Return count, ends, smallest, largest and mean value of a full key, as far as possible from the index."""
+        with self._telling():
+            summary = summary_of(pieces_of(self._found(key), self.attempts, self._ends))
+        return self.series(key).summary() if summary is None else summary
+
+    def images(self, key: str) -> Images:
+        """Return the images of a full key, to be read one by one."""
+        self._check_kind(key, "image")
+        found = [(shard, series) for shard, series in self._found(key) if series.kind == "image"]
+        with self._telling():
+            return Images.of(key, pieces_of(found, self.attempts, self._ends))
+
+    def follow(
+        self, pattern: str | None = None, poll_seconds: float = 0.5, until: Callable[[], bool] | None = None
+    ) -> Iterator[Event]:
+        """Yield what is logged from now on: every value that came after the run was opened, or looked at again, once.
+
+        *pattern* chooses full keys; the files are looked at every *poll_seconds*. It ends when no process can write any
+        more, or when *until*, asked after each look, says so. Reads each file only from where it has read to.
+        """
+        regex = _compiled(pattern)
+        followed = Follower(self.logdir, self._shards)
+        return followed.events(lambda key: regex.search(key) is not None, poll_seconds, until)
+
+    def curve(self, key: str, x: str = "step", points: int | None = None) -> Curve:
+        """Return the values of a full key to be drawn over *x*.
+
+        *x*: ``"step"``, ``"time"`` (Unix seconds), ``"relative"`` (seconds since the run began), or another key, of the
+        same scope or a full one: then the points are the values at steps at which both have one.
+
+        *points*: no more than so many, at least 3. Where there are more values, each point is the mean of some, and
+        ``low`` and ``high`` are their smallest and largest; very many values are not even read for that.
+        """
+        if points is not None:
+            check_points(points)
+        if points is not None and x in ("step", "time", "relative"):
+            with self._telling():
+                pieces = pieces_of(self._found(key), self.attempts, self._ends)
+                curve = reduced_curve(key, pieces, "step" if x == "step" else "time", points)
+            if curve is not None:
+                return replace(curve, x=curve.x - self.began, x_name=x) if x == "relative" else curve
+        series = self.series(key)
+        curve = series.curve(x) if x in ("step", "time", "relative") else self._curve_over(series, x)
+        return curve if points is None else curve.binned(points)
+
+    def _curve_over(self, series: Series, x: str) -> Curve:
+        """Return the values at steps at which the key *x* has a value, too."""
+        beside = f"{series.key.partition('/')[0]}/{x}"
+        other = self.series(beside if beside in self else x)
+        numbers = numbers_of(other.key, other.value)
+        places = aligned(series.step, series.process, other.step, other.process, numbers)
+        rows = ~np.isnan(places)
+        if not rows.any():
+            raise ConfigError(f"{series.key!r} and {other.key!r} have no step in common")
+        return Curve(series.key, x, places[rows], numbers_of(series.key, series.value)[rows], count=int(rows.sum()))
+
+    def portions(self, key: str, rows: int = 2**16) -> Iterator[Series]:
+        """Yield what ``run[key]`` gives in pieces of about *rows* values, so that not all of them are in memory."""
         if key not in self._by_key:
             raise NoSuchKey(str(UnknownName.of(f"key in {str(self.logdir)!r}:", key, self._by_key)))
         try:
-            parts = parts_of(self._by_key[key], checked_attempts(attempts or self.attempts), self._ends)
+            yield from portions_of(key, self._by_key[key], self.attempts, self._ends, rows, self.began)
         finally:
             tell_damage(self.damage, self._told)
-        return _merged(key, parts)
 
     def _readable(self, pattern: str | None, attempts: Attempts | None) -> Iterator[Series]:
         for key in self.keys(pattern):
@@ -228,6 +290,21 @@ class Run:
         from allogger.frames import wide_frame
 
         return wide_frame(list(self._readable(pattern, attempts)))
+
+    def plot(self, pattern: str | None = None, **options: Any) -> Any:
+        """Draw the keys in which *pattern* is found; return matplotlib's axes, see `allogger.plotting.plot_run`."""
+        return load("allogger.plotting", "plot").plot_run(self, pattern, **options)
+
+    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> Path:
+        """Write all values to a file of another format, see `allogger.export.export`."""
+        from allogger.export import export
+
+        return export(self, path, format, **options)
+
+    def _repr_html_(self) -> str:
+        from allogger.html import run_html
+
+        return run_html(self)
 
     def __repr__(self) -> str:
         return f"<Run {str(self.logdir)!r}: {len(self)} keys, {len(self._shards)} shards>"
@@ -259,12 +336,50 @@ class Runs(Sequence[Run]):
 
         return stacked_frames({str(run.logdir): run.frame(pattern) for run in self})
 
+    def table(self, keys: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Return a row for each run with its parameters and its last values, see `allogger.comparing.table`."""
+        from allogger.comparing import table
+
+        return table(self, keys)
+
+    def aggregate(
+        self, key: str, by: By | None = None, x: str = "step", grid: int | Sequence[float] | None = None
+    ) -> pd.DataFrame | dict[Any, pd.DataFrame]:
+        """Return mean, spread and 95 % interval of a key over the runs, see `allogger.aggregation.aggregate`."""
+        from allogger.aggregation import aggregate
+
+        return aggregate(self, key, by, x, grid)
+
+    def diff(self, one: int, other: int) -> Difference:
+        """Return in which parameters and in what of the environment two of the runs, given by number, differ."""
+        from allogger.comparing import diff
+
+        return diff(self[one], self[other])
+
+    def plot(self, key: str, by: By | None = None, **options: Any) -> Any:
+        """Draw a key of all runs, or of groups of them; return matplotlib's axes, see `allogger.plotting.plot_runs`."""
+        return load("allogger.plotting", "plot").plot_runs(self, key, by, **options)
+
+    def export(self, path: str | os.PathLike[str], format: str | None = None, **options: Any) -> Path:
+        """Write all values of all runs to a file of another format, see `allogger.export.export`."""
+        from allogger.export import export
+
+        return export(self, path, format, **options)
+
+    def _repr_html_(self) -> str:
+        from allogger.html import runs_html
+
+        return runs_html(self)
+
     def __repr__(self) -> str:
         return f"<Runs: {len(self)}>"
 
 
 def open_run(logdir: str | os.PathLike[str], *, attempts: Attempts = "last") -> Run:
     """Open a run for reading, be it finished, killed or still being written; raises `NotARun`.
+
+    *logdir* may also be what other systems have written: a folder of TensorBoard, ALLogger 0.2, MLflow or W&B, or a CSV
+    file of Lightning, stable-baselines3 or Keras.
 
     *attempts*: with ``"last"`` a later start of the program replaces the earlier ones from the step on at which it
     began a key; ``"all"`` gives every value.
@@ -273,213 +388,55 @@ def open_run(logdir: str | os.PathLike[str], *, attempts: Attempts = "last") -> 
 
 
 def open_runs(pattern: str | os.PathLike[str], *, attempts: Attempts = "last") -> Runs:
-    """Open all runs whose logdir matches a pattern of paths such as ``"runs/**"``; none is no error."""
+    """Open all runs whose logdir matches a pattern of paths such as ``"runs/**"``; none is no error.
+
+    A run that cannot be opened is left out and told through the standard `logging`.
+    """
     import glob
 
-    paths = sorted({p for p in glob.glob(os.fspath(pattern), recursive=True) if _is_run(p)})
-    return Runs([Run(path, attempts) for path in paths])
+    checked_attempts(attempts)
+    paths = sorted({Path(path) for path in glob.iglob(os.fspath(pattern), recursive=True)})
+    return Runs([run for path in paths if (run := _opened(path, attempts)) is not None])
 
 
-def _is_run(path: str) -> bool:
-    return os.path.isdir(os.path.join(path, EVENTS)) or os.path.isfile(os.path.join(path, RUN_FILE))
-
-
-def open_shards(events: Path) -> tuple[list[OpenShard], list[str]]:
-    """Open every shard in *events*; what cannot be read is left out and told in the second list."""
-    # More would leave the program none of the files that it may have open.
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    limit = most // 4 if most != resource.RLIM_INFINITY else sys.maxsize
-    shards: list[OpenShard] = []
-    unreadable = []
-    for file in list_shards(events):
-        try:
-            shard = OpenShard.of(file, open_shard(events, file.name))
-        except FileNotFoundError:
-            continue  # cleared while we looked
-        except (OSError, DamagedFile) as error:
-            unreadable.append(f"{file.path} cannot be read: {error}")
-            continue
-        if len(shards) > limit:
-            shard.stays_open = False
-            shard.reader.close()
-        shards.append(shard)
-    return shards, unreadable
-
-
-def tell_damage(damage: Sequence[str], told: set[str]) -> None:
-    """Say, in one message of the standard `logging`, what is not in *told* yet."""
-    new = [what for what in damage if what not in told]
-    told.update(new)
-    if new:
-        more = f"; and {len(new) - 1} more places" if len(new) > 1 else ""
-        logging.getLogger("allogger").warning("damaged, only what is left is shown: %s%s", new[0], more)
-
-
-def _time_of(told: Any, otherwise: float) -> float:
-    return told if isinstance(told, float) and np.isfinite(told) else otherwise
-
-
-def _start_of(name: str, otherwise: float) -> float:
+def _opened(path: Path, attempts: Attempts) -> Run | None:
+    """Return the run in a folder, None if there is none or it cannot be opened."""
     try:
-        return shard_of(name)[0]
-    except ValueError:
-        return otherwise
-
-
-def ends_of(shards: Sequence[OpenShard]) -> dict[str, float]:
-    """Return for each attempt when it ended: when its last process did, or else the time of its last value."""
-    ends: dict[str, float] = {}
-    for shard in shards:
-        ends[shard.attempt] = max(ends.get(shard.attempt, shard.start), shard.end, shard.reader.last_time())
-    return ends
-
-
-def parts_of(found: Sequence[tuple[OpenShard, SeriesId]], attempts: Attempts, ends: Mapping[str, float]) -> list[Part]:
-    """Return what the shards hold of one key, in the order of their start.
-
-    With ``"last"``: from the step on at which a later attempt of the same process began the key, earlier ones are left
-    out. Attempts that ran at the same time are no attempts of each other. Raises `DamagedFile` if nothing can be read.
-    """
-    starts: dict[str, float] = {}
-    for shard, _ in found:
-        start = _start_of(shard.attempt, shard.start)
-        starts[shard.attempt] = min(starts.get(shard.attempt, shard.start), start)
-    parts = []
-    damage: DamagedFile | None = None
-    for shard, series in found:
-        try:
-            columns = _decoded(series.kind, shard.read(series))
-        except DamagedFile as error:
-            damage = error
-            continue
-        started, ended = starts[shard.attempt], ends.get(shard.attempt, shard.start)
-        parts.append(Part(series.kind, columns, shard.process, shard.attempt, started, ended, shard.start))
-    if damage is not None and not parts:
-        raise damage
-    return parts if attempts == "all" else _of_last_attempts(parts)
-
-
-def _of_last_attempts(parts: Sequence[Part]) -> list[Part]:
-    by_process: dict[str, list[Part]] = {}
-    for part in parts:
-        by_process.setdefault(part.process, []).append(part)
-    return [_shortened(part, by_process[part.process]) for part in parts]
-
-
-def _decoded(kind: str, columns: Columns) -> Columns:
-    """Return the values as their kind shows them; those of a kind that is not installed, or that fails, as stored."""
-    try:
-        decode = kinds[kind].decode
-        if decode is Kind.decode:
-            return columns
-        decoder = kinds[kind]()
-        values = [
-            decoder.decode(item if isinstance(item, str) else np.asarray(item), columns.attrs.get(row, {}))
-            for row, item in enumerate(columns.value)
-        ]
-    except UnknownName:
-        return columns
-    except Exception as error:
-        warnings.warn(f"kind {kind!r} cannot decode its values: {error}", RuntimeWarning, stacklevel=2)
-        return columns
-    return replace(columns, value=uniform(values))
-
-
-def _shortened(part: Part, parts: Sequence[Part]) -> Part:
-    """Return *part* without what later attempts of its process, which are among *parts*, have replaced."""
-    # Of the shards of one attempt, the one that began the key first says where.
-    first: dict[str, tuple[float, int]] = {}
-    for later in parts:
-        if later.started > part.ended and len(later.columns):
-            began = float(later.columns.time[0]), int(later.columns.step[0])
-            first[later.attempt] = min(first.get(later.attempt, began), began)
-    if not first:
-        return part
-    cut = min(step for _, step in first.values())
-    return replace(part, columns=part.columns.take(part.columns.step < cut))
-
-
-def _merged(key: str, parts: Sequence[Part]) -> Series:
-    parts = [part for part in parts if len(part.columns)] or list(parts[:1])
-    step, time, value = columns_of(parts)
-    counts = [len(part.columns) for part in parts]
-    # A view of one label where there is only one: labels of a million values are 44 MB.
-    # As objects, so that a long one, which a file may claim, is there once and not once for each value.
-    label = np.array([part.process for part in parts], object)
-    process = np.broadcast_to(label, len(step)) if len(parts) == 1 else np.repeat(label, counts)
-    kinds = {part.kind for part in parts}
-    kind = kinds.pop() if len(kinds) == 1 else "mixed"
-    order = merge_order(parts, step, time)
-    if order is not None:
-        step, time, value, process = step[order], time[order], value[order], process[order]
-    return Series(key, kind, step, time, value, process, _shared_attrs(parts))
-
-
-def columns_of(parts: Sequence[Part]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]:
-    """Return the steps, times and values of *parts*, one behind the other."""
-    if len(parts) == 1:
-        columns = parts[0].columns
-        return columns.step, columns.time, columns.value
-    step = np.concatenate([part.columns.step for part in parts])
-    time = np.concatenate([part.columns.time for part in parts])
-    return step, time, joined([part.columns.value for part in parts])
-
-
-def _shared_attrs(parts: Sequence[Part]) -> dict[str, Any]:
-    """Return the attributes that all values have."""
-    if not all(len(part.columns.attrs) == len(part.columns) for part in parts):
-        return {}
-    each = (attrs for part in parts for attrs in part.columns.attrs.values())
-    first = next(each, {})
-    return dict(first) if all(attrs is first or attrs == first for attrs in each) else {}
-
-
-def merge_order(parts: Sequence[Part], step: NDArray[Any], time: NDArray[Any]) -> NDArray[np.intp] | None:
-    """Return the order of the values of several parts: by step and time, or None for that in which they lie.
-
-    The latter if one process has written them, one attempt after the other.
-    """
-    if len(parts) > 1 and (len({p.process for p in parts}) > 1 or _side_by_side(parts)):
-        return np.lexsort((time, step))
-    return None
-
-
-def _side_by_side(parts: Sequence[Part]) -> bool:
-    return any(a.started <= b.ended and b.started <= a.ended for a in parts for b in parts if a is not b)
-
-
-def joined(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return arrays of values in one: numbers in a common dtype if it holds them exactly, else objects."""
-    values = [v for v in values if len(v)] or list(values[:1])
-    if len({v.shape[1:] for v in values}) == 1:
-        dtypes = {v.dtype for v in values}
-        if len(dtypes) == 1 and dtypes != {np.dtype(object)}:
-            out: NDArray[Any] = np.ndarray((sum(map(len, values)), *values[0].shape[1:]), values[0].dtype)
-            return np.concatenate(values, out=out)
-        common = _common_dtype(values) if values[0].ndim == 1 else None
-        if common is not None:
-            return np.concatenate([v.astype(common) for v in values])
-    return uniform([item for v in values for item in objects(v)])
-
-
-def _common_dtype(values: Sequence[NDArray[Any]]) -> np.dtype[Any] | None:
-    """Return the dtype that holds all numbers exactly; None if there is none. The same rule as within one shard."""
-    if not all(v.dtype.kind in "bifc" for v in values):
+        return Run(path, attempts) if _is_run(path) or (path.is_dir() and _is_foreign(path)) else None
+    except (AlloggerError, OSError) as error:
+        logging.getLogger("allogger").warning("%s cannot be opened and is left out: %s", path, error)
         return None
-    common = np.result_type(*(v.dtype for v in values))
-    if common.kind in "bi":
-        return common
-    if common not in (np.float64, np.complex128):
-        return None
-    integers = (v for v in values if v.dtype.kind == "i")
-    return common if all(v.max() <= _EXACT and v.min() >= -_EXACT for v in integers) else None
 
 
-def checked_attempts(attempts: str) -> Attempts:
-    """Return *attempts*; raises `UnknownName` if it is none of the two."""
-    if attempts not in ("last", "all"):
-        raise UnknownName.of("choice of attempts", attempts, ["last", "all"])
-    return cast(Attempts, attempts)
+def _is_run(path: Path) -> bool:
+    return (path / EVENTS).is_dir() or (path / RUN_FILE).is_file()
+
+
+def _is_foreign(path: Path) -> bool:
+    from allogger.foreign import holds_foreign
+
+    return holds_foreign(path)
+
+
+class _Lasts(Mapping[str, Any]):
+    """The last value of each key of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getitem__(self, key: str) -> Any:
+        return self._run.summary(key).last
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run)
+
+    def __len__(self) -> int:
+        return len(self._run)
+
+
+def _kind_of(found: Sequence[tuple[OpenShard, SeriesId]]) -> str:
+    kinds = {series.kind for _, series in found}
+    return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str]:

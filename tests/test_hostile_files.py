@@ -17,6 +17,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import allogger
@@ -190,6 +191,8 @@ def hdf_files() -> Iterator[Callable[[h5py.File], None]]:
 
 def within_limits(step: Callable[[], object], seconds: int = 60, memory: int = 1500 * 2**20) -> int:
     """Do *step* in a child with so much time and memory, more than now; return its exit status."""
+    # What pandas takes for itself, a gigabyte of addresses where pyarrow is installed, is no fault of a file.
+    pd.DataFrame({"key": ["text"]})
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[0])
 

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from allogger.errors import ConfigError, DamagedFile, NoSuchKey, NotARun, UnknownName
 from allogger.formats import journal
 from allogger.formats.image import build_image
+from allogger.merging import joined
 from allogger.reader import uniform
 from allogger.rundir import EVENTS, IMAGE, INDEX, JOURNAL, RUN_FILE, Shard
-from allogger.store import joined, open_run, open_runs
+from allogger.store import open_run, open_runs
 from allogger.testing import Row, batch_of
 from allogger.testing.rows import same
 from allogger.writers.hdf import HdfWriter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from allogger.formats.hdf import (
     ImageFile,
     values_of,
 )
-from allogger.reader import Columns, Reader, SeriesId, objects, uniform
+from allogger.reader import Columns, Entry, Reader, SeriesId, objects, uniform
 from allogger.record import MAIN_PROCESS, full_key, split_full_key, split_hdf_path
 
 __all__ = ["HdfReader"]
@@ -64,9 +64,9 @@ class HdfReader(Reader):
         """What `allogger.formats.hdf.ImageBuilder.finish` returned, empty if the file has no index.
 
         Each of its ``series`` has ``kind``, ``scope``, ``key``, ``count``, ``first_step``, ``last_step``,
-        ``first_time``, ``last_time``, ``paths``, ``layouts``, ``attrs`` (those that all its values share) and, if these
-        are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null. ``left_out`` says why the file does not
-        hold the series; null if it does.
+        ``first_time``, ``last_time``, ``is_sorted`` (by step and then time), ``paths``, ``layouts``, ``attrs`` (those
+        that all its values share) and, if these are real numbers, ``min``, ``max``, ``mean`` and ``last``, else null.
+        ``left_out`` says why the file does not hold the series; null if it does.
         """
         if not self._index:
             return {}
@@ -93,6 +93,42 @@ class HdfReader(Reader):
         if not parts:
             raise DamagedFile(self.damage[-1])
         return self._columns(self._numbers.get(series, -1), parts)
+
+    def part(self, series: SeriesId, rows: slice) -> Columns:
+        """Return some of the values of a series, and read no others if all of them lie in one dataset."""
+        file, paths = self._open(), self._paths[series]
+        if len(paths) > 1 or rows.step not in (None, 1) or "order" in file.dataset(paths[0]).fields:
+            return super().part(series, rows)
+        return self._columns(self._numbers.get(series, -1), [self._part(file, paths[0], rows)])
+
+    def portions(self, series: SeriesId, rows: int) -> Iterator[Columns]:
+        """Yield all values of a series, about *rows* at once, and read no more if they lie in one dataset."""
+        file, paths = self._open(), self._paths[series]
+        dataset = file.dataset(paths[0])
+        if len(paths) > 1 or "order" in dataset.fields:
+            yield from super().portions(series, rows)
+            return
+        for start in range(0, dataset.count, rows):
+            yield self.part(series, slice(start, start + rows))
+
+    def steps(self, series: SeriesId) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the steps and times of all values of a series, without the values if they lie in one dataset."""
+        file, paths = self._open(), self._paths[series]
+        fields = file.dataset(paths[0]).fields
+        if len(paths) > 1 or "order" in fields or "time" not in fields:
+            return super().steps(series)
+        rows, _ = file.dataset(paths[0]).rows([], fields=("step", "time"))
+        return rows["step"].astype(np.int64), rows["time"].astype(np.float64)
+
+    def entry(self, series: SeriesId) -> Entry | None:
+        """Return what the index says about a series, None if it does not."""
+        number = self._numbers.get(series)
+        if number is None:
+            return None
+        try:
+            return Entry.of({name: column[number] for name, column in self._index["series"].items()})
+        except (LookupError, TypeError, AttributeError):
+            return None
 
     def blocks(self, series: SeriesId) -> NDArray[Any]:
         """Return a row for each 1,024 real numbers of a series; none for a shorter series.
@@ -181,10 +217,10 @@ class HdfReader(Reader):
 
     # -- values
 
-    def _part(self, file: ImageFile, path: str) -> _Part:
+    def _part(self, file: ImageFile, path: str, within: slice = slice(None)) -> _Part:
         dataset = file.dataset(path)
         found: list[str] = []
-        rows, order = dataset.rows(found)
+        rows, order = dataset.rows(found, within)
         for damage in found:
             self._note(damage)
         try:

@@ -6,13 +6,19 @@ import contextlib
 import os
 import stat
 import weakref
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from allogger.errors import DamagedFile
 from allogger.formats import journal
 from allogger.reader import Columns, Reader, SeriesId
+from allogger.readers.tail import JournalTail
 
 __all__ = ["JournalReader"]
 
@@ -97,6 +103,13 @@ class JournalReader(Reader):
         weakref.finalize(self, file.close)
         return file
 
+    def tail(self) -> JournalTail:
+        """Return what goes on where this reader has read to."""
+        seen = self._scan
+        found = replace(seen, about=dict(seen.about), names=dict(seen.names), damage=[])
+        counts = Counter({series: self._contents.count(which) for series, which in self._series.items()})
+        return JournalTail(self.path, found, counts, self._identity)
+
     def keys(self) -> list[SeriesId]:
         """Return the series in the file."""
         return list(self._series)
@@ -110,6 +123,21 @@ class JournalReader(Reader):
             return journal.object_columns(self._objects(which))
         rows = self._rows(which[0])
         return Columns(rows.step, rows.time, journal.numbers(rows, self._contents.dtype(which[0])))
+
+    def part(self, series: SeriesId, rows: slice) -> Columns:
+        """Return some of the values of a series, and read no others from the file."""
+        which = self._series[series]
+        if which in self._contents.objects and not self._contents.is_mixed(which):
+            return journal.object_columns(self._objects(which, rows))
+        return super().part(series, rows)
+
+    def steps(self, series: SeriesId) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the steps and times of all values of a series, with one of the values at a time in memory."""
+        which = self._series[series]
+        if which not in self._contents.objects or self._contents.is_mixed(which):
+            return super().steps(series)
+        metas = [journal.read_object(self._open(), offset)[0] for offset in self._contents.objects[which]]
+        return np.array([meta.step for meta in metas], np.int64), np.array([meta.time for meta in metas])
 
     def last_step(self, series: SeriesId) -> int | None:
         """Return the step of the last value of a series, None if it cannot be read."""

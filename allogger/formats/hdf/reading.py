@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,11 @@ class ImageDataset:
             raise ValueError(f"it claims {claimed} bytes, stored in {stored} of a file of {source.size}")
 
     @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self._count
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The names of the fields of a row."""
         return self._dtype.names or ()
@@ -160,40 +165,51 @@ class ImageDataset:
                 return None
             return _attribute(self._dataset, name.encode(), self._source)
 
-    def rows(self, damage: list[str] | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return the rows and their numbers. Unreadable rows are left out and told in *damage*, if that is given."""
+    def rows(
+        self, damage: list[str] | None = None, within: slice = slice(None), fields: Iterable[str] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the rows and their numbers. Unreadable rows are left out and told in *damage*, if that is given.
+
+        *within*: only these rows; *fields*: only these fields of each.
+        """
+        first, end, _ = within.indices(self._count)
+        count = max(end - first, 0)
+        dtype = self._dtype if fields is None else np.dtype([(name, self._dtype[name]) for name in fields])
         with as_damage(self._what, self._source):
-            if not self._dtype.hasobject:
-                rows = np.empty(self._count, self._dtype)
+            if not dtype.hasobject:
+                rows = np.empty(count, dtype)
                 try:
-                    self._read(rows, 0)
-                    return rows, np.arange(self._count)
+                    self._read(rows, first)
+                    return rows, np.arange(first, first + count)
                 except H5PY_ERRORS:
                     if damage is None:
                         raise
             else:
                 self._source.check_heaps()
-            return self._in_portions(damage)
+            return self._in_portions(damage, first, np.empty(count, dtype))
 
-    def _in_portions(self, damage: list[str] | None) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        out, is_read = np.empty(self._count, self._dtype), np.zeros(self._count, bool)
-        portion = _RAGGED_ROWS if self._dtype.hasobject else self._portion
+    def _in_portions(
+        self, damage: list[str] | None, first: int, out: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        is_read = np.zeros(len(out), bool)
+        portion = _RAGGED_ROWS if out.dtype.hasobject else self._portion
         budget = self._source.size
-        for start in range(0, self._count, portion):
+        for start in range(0, len(out), portion):
             rows = out[start : start + portion]
             try:
-                self._read(rows, start)
+                self._read(rows, first + start)
                 budget -= _object_bytes(rows)
             except H5PY_ERRORS as error:
                 if damage is None:
                     raise
-                damage.append(f"{self._what}: the rows {start} to {start + len(rows) - 1} are lost: {error}")
+                lost = f"the rows {first + start} to {first + start + len(rows) - 1}"
+                damage.append(f"{self._what}: {lost} are lost: {error}")
                 continue
             if budget < 0:
                 raise ValueError("its values are larger than the file")
             is_read[start : start + portion] = True
         numbers = np.flatnonzero(is_read)
-        return out if len(numbers) == self._count else out[numbers], numbers
+        return out if len(numbers) == len(out) else out[numbers], numbers + first
 
     def _read(self, rows: NDArray[Any], start: int) -> None:
         space = self._dataset.get_space()

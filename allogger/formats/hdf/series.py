@@ -18,7 +18,7 @@ from allogger.formats.hdf.paths import Paths
 from allogger.formats.hdf.pieces import part
 from allogger.formats.hdf.summary import BLOCK_ROWS, Summary, json_number
 from allogger.formats.hdf.tables import SideTable, Table, set_bytes
-from allogger.reader import Columns, SeriesId, objects
+from allogger.reader import Columns, SeriesId, in_order, objects
 from allogger.record import full_key
 
 __all__ = ["Image", "SeriesBuilder", "SeriesPlan"]
@@ -206,9 +206,12 @@ class SeriesBuilder:
     # -- what is said about them
 
     def _note_ends(self, columns: Columns, last: int) -> None:
-        step, time = columns.step, columns.time
-        first = self._ends or {"first_step": int(step[0]), "first_time": float(time[0])}
-        self._ends = first | {"last_step": int(step[last]), "last_time": float(time[last])}
+        step, time = columns.step[: last + 1], columns.time[: last + 1]
+        begin, end = (int(step[0]), float(time[0])), (int(step[last]), float(time[last]))
+        ends = self._ends or dict(zip(("first_step", "first_time", "last_step", "last_time"), begin * 2, strict=True))
+        goes_on = ends.get("is_sorted", True) and (ends["last_step"], ends["last_time"]) <= begin
+        is_sorted = bool(goes_on and in_order(step, time))
+        self._ends = ends | {"last_step": end[0], "last_time": end[1], "is_sorted": is_sorted}
 
     def _note_attrs(self, columns: Columns) -> None:
         if not columns.attrs and self._attrs == "{}":
