@@ -38,7 +38,7 @@ class Kind(ABC):
 
 
 # An image is also an array, and so on: the first kind that accepts is the right one.
-_OWN_KINDS = ("text", "scalar", "image", "histogram", "array")
+_OWN_KINDS = ("text", "scalar", "image", "histogram", "array", "params")
 
 
 def kind_of(value: Any, kinds: Mapping[str, Kind]) -> Kind:

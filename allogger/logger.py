@@ -51,7 +51,8 @@ def _number_in_array(value: Any) -> Any:
 def _number_in_tensor(value: Any) -> Any:
     if not value.is_cpu:
         raise TypeError
-    return value.item()
+    # `item` gives the interpreter up, and whoever does that beside a busy thread waits for it.
+    return value.item() if value.ndim else value.tolist()
 
 
 # How an array or tensor of one element gives its number; the types of tensors are added when they are first seen.

@@ -2,8 +2,8 @@
 
 Our own implementations are named by ``module:Class`` strings, so that the core imports none of them and a heavy library
 is imported only when an output that needs it is configured. Plug-ins come by ``register_writer`` and ``register_kind``
-or by entry points in the groups ``allogger.writers``, ``allogger.kinds``, ``allogger.readers`` and
-``allogger.checkers``.
+or by entry points in the groups ``allogger.writers``, ``allogger.kinds``, ``allogger.readers``,
+``allogger.checkers`` and ``allogger.exporters``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any, Generic, TypeVar
 
 from allogger.checker import Checker
 from allogger.errors import AlloggerError, ConfigError, MissingDependency, UnknownName
+from allogger.exporter import Exporter
 from allogger.kind import Kind
 from allogger.reader import Reader
 from allogger.writer import Writer
 
-__all__ = ["checkers", "kinds", "readers", "register_kind", "register_writer", "writers"]
+__all__ = ["checkers", "exporters", "kinds", "readers", "register_kind", "register_writer", "writers"]
 
 T = TypeVar("T")
 
@@ -97,7 +98,7 @@ class Registry(Generic[T]):
                 raise
             except ModuleNotFoundError as error:
                 needed = str(error.name or "a library").partition(".")[0]
-                package = f"'allogger[{name}]'" if name in self.builtin else needed
+                package = f"'allogger[{name}]'" if name in self.builtin and name in _extras() else needed
                 raise MissingDependency(
                     f"{self._what} {name!r} needs {needed}; install it with: pip install {package} ({error})"
                 ) from error
@@ -127,6 +128,15 @@ class Registry(Generic[T]):
             warnings.warn(why, RuntimeWarning, stacklevel=3)
 
 
+def _extras() -> list[str]:
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        return metadata("allogger").get_all("Provides-Extra") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        return []
+
+
 def _import(path: str) -> Any:
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -153,6 +163,7 @@ kinds: Registry[Kind] = Registry(
         "image": "allogger.kinds.image:ImageKind",
         "histogram": "allogger.kinds.histogram:HistogramKind",
         "array": "allogger.kinds.array:ArrayKind",
+        "params": "allogger.kinds.params:ParamsKind",
     },
 )
 readers: Registry[Reader] = Registry(
@@ -173,6 +184,21 @@ checkers: Registry[Checker] = Registry(
         "hdf": "allogger.checkers.hdf:HdfChecker",
         "csv": "allogger.checkers.csv:CsvChecker",
         "tensorboard": "allogger.checkers.tensorboard:TensorboardChecker",
+    },
+)
+
+exporters: Registry[Exporter] = Registry(
+    "export format",
+    "allogger.exporters",
+    Exporter,  # type: ignore[type-abstract]
+    {
+        "csv": "allogger.exporters.csv:CsvExporter",
+        "csv-wide": "allogger.exporters.wide:WideExporter",
+        "parquet": "allogger.exporters.parquet:ParquetExporter",
+        "jsonl": "allogger.exporters.jsonl:JsonlExporter",
+        "npz": "allogger.exporters.npz:NpzExporter",
+        "hdf": "allogger.exporters.hdf:HdfExporter",
+        "tensorboard": "allogger.exporters.tensorboard:TensorboardExporter",
     },
 )
 

@@ -327,6 +327,7 @@ def main(logdir: Path) -> None:
         console_writer_params={"filter": "^loss$|^test/", "scope": "train|eval"},
         basic_logging_params={"level": "INFO", "formatter": {"fmt": "%(asctime)s %(name)s: %(message)s"}},
     )
+    allogger.utils.report_env()
     # There may be a run of that name already; `unique` has then chosen another.
     logdir = Path(os.path.relpath(root.logdir or logdir))
     memory = train()

@@ -14,7 +14,16 @@ import allogger
 from allogger.errors import ConfigError, MissingDependency, UnknownName
 from allogger.kind import Kind
 from allogger.record import Batch, Payload
-from allogger.registry import Registry, kinds, parameters, readers, register_kind, register_writer, writers
+from allogger.registry import (
+    Registry,
+    exporters,
+    kinds,
+    parameters,
+    readers,
+    register_kind,
+    register_writer,
+    writers,
+)
 from allogger.rundir import Shard
 from allogger.testing import MemoryWriter, capture
 from allogger.writer import Writer
@@ -47,7 +56,7 @@ def registry() -> Registry[Writer]:
     ("names", "expected"),
     [
         (writers.builtin, ["hdf", "tensorboard", "csv", "console"]),
-        (kinds.builtin, ["text", "scalar", "image", "histogram", "array"]),
+        (kinds.builtin, ["text", "scalar", "image", "histogram", "array", "params"]),
         (readers.builtin, ["hdf", "journal"]),
     ],
 )
@@ -136,10 +145,17 @@ def test_a_kind_that_cannot_work_is_refused_when_it_is_registered() -> None:
 
 
 def test_a_missing_library_of_ours_is_named_with_the_way_to_get_it(registry: Registry[Writer]) -> None:
-    with pytest.raises(
-        MissingDependency, match=r"needs not_installed; install it with: pip install 'allogger\[lost\]'"
-    ):
+    with pytest.raises(MissingDependency, match=r"needs not_installed; install it with: pip install not_installed"):
         registry["lost"]
+
+
+def test_a_missing_library_that_an_extra_brings_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "allogger.exporters.parquet", raising=False)
+    monkeypatch.setattr(exporters, "_classes", {})
+
+    with pytest.raises(MissingDependency, match=r"needs pyarrow; install it with: pip install 'allogger\[parquet\]'"):
+        exporters["parquet"]
 
 
 def test_a_class_that_is_not_where_it_should_be_is_a_config_error(registry: Registry[Writer]) -> None:

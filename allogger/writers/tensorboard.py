@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import struct
@@ -34,7 +35,7 @@ from allogger.writer import Writer
 
 __all__ = ["TensorboardWriter"]
 
-_KINDS = frozenset({"scalar", "histogram", "image", "text"})
+_KINDS = frozenset({"scalar", "histogram", "image", "text", "params"})
 
 
 class _Refused(Exception):
@@ -45,8 +46,8 @@ class TensorboardWriter(Writer):
     """Writes scalars, histograms, images and texts for TensorBoard, under the full key and with exact step and time.
 
     The files of a process lie in ``events/<process>/``. A later attempt of the same process adds a file to the folder,
-    which TensorBoard shows as one run: of each key it replaces what there was from the step on at which it begins. While another process that may still be alive writes there, the folder is
-    ``<process>@<host>-<pid>-<n>``.
+    which TensorBoard shows as one run: of each key it replaces what there was from the step on at which it begins.
+    While another process that may still be alive writes there, the folder is ``<process>@<host>-<pid>-<n>``.
 
     What TensorBoard's format cannot take is changed thus: scalars become float32 (too large ones infinite), complex
     ones are rejected; histograms count finite values only, and are empty where there are none; images become 8-bit
@@ -234,6 +235,8 @@ def _event(record: Record, bins: int) -> bytes:
         value = bytes_field(_IMAGE, _image(np.asarray(record.payload), record.attrs.get("layout")))
     elif record.kind == "text":
         value = _TEXT_METADATA + bytes_field(_TENSOR, _text(str(record.payload)))
+    elif record.kind == "params":
+        value = _TEXT_METADATA + bytes_field(_TENSOR, _text(_indented(str(record.payload))))
     else:
         raise _Refused(f"TensorBoard has no place for values of kind {record.kind!r}")
     return summary_event(_tag(record.series), record.step, record.time, value)
@@ -279,6 +282,13 @@ def _binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[Any], NDArr
 _TEXT_METADATA = bytes_field(_METADATA, bytes_field(1, bytes_field(1, b"text")))
 # dtype: DT_STRING, tensor_shape { dim { size: 1 } }
 _ONE_TEXT = int_field(1, 7) + bytes_field(2, bytes_field(2, int_field(1, 1)))
+
+
+def _indented(params: str) -> str:
+    """Return JSON as Markdown that TensorBoard shows line by line."""
+    return "".join(
+        f"    {line}\n" for line in json.dumps(json.loads(params), indent=2, ensure_ascii=False).splitlines()
+    )
 
 
 def _text(text: str) -> bytes:

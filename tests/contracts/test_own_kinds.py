@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import enum
+import math
+import types
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from allogger.kinds.array import ArrayKind
 from allogger.kinds.histogram import HistogramKind
 from allogger.kinds.image import ImageKind
+from allogger.kinds.params import ParamsKind
 from allogger.kinds.scalar import ScalarKind
 from allogger.kinds.text import TextKind
+from allogger.plain import Unstorable
 from allogger.testing import KindContract
 
 
@@ -93,3 +102,57 @@ class TestArrayKind(KindContract):
         )
         yield from (np.array([(1, 2.5, "x")], [("a", "<i4"), ("b", ">f8"), ("c", "U3")]), np.array([[1]], ">i2"))
         yield from ([[1, 2], [3, 4]], torch.ones(2, 2), bytearray(b"abc"), np.ma.array([1, 2]), np.arange(9)[::2])
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Optimizer:
+    name: str = "adam"
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class TestParamsKind(KindContract):
+    def make_kind(self) -> ParamsKind:
+        return ParamsKind()
+
+    def values(self) -> Iterable[Any]:
+        yield {}
+        yield {"seed": 1, "rate": 0.1, "name": "é\ud800\0", "flag": True, "none": None, "large": 2**70, "nan": math.nan}
+        yield {"nested": {"deeper": {"list": [1, [2.5, {"x": "y"}]]}}, "": "", "a/b": 1, "a.b": 2}
+        yield Optimizer()
+        yield argparse.Namespace(optimizer=Optimizer(rate=0.5), path=Path("data"), sizes=(64, 64))
+        yield types.SimpleNamespace(rate=np.float32(0.1), size=np.int64(3), colour=Colour.RED, options={"b", "a"})
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* has the same names and values, as JSON has them."""
+        return repr(shown) == repr(_as_json(value))
+
+
+def _as_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _as_json(dataclasses.asdict(value))
+    if isinstance(value, argparse.Namespace | types.SimpleNamespace):
+        return _as_json(vars(value))
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, set):
+        return sorted(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, enum.Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def test_parameters_that_would_not_read_back_are_refused() -> None:
+    itself: dict[str, Any] = {}
+    itself["self"] = itself
+    for value in (itself, {1: "a", "1": "b"}, 0.5, "text", [1, 2]):
+        with pytest.raises(Unstorable):
+            ParamsKind().encode(value)

@@ -606,6 +606,7 @@ def test_tensorboard_follows_a_run_through_its_attempts(tmp_path: Path) -> None:
         EventFileLoader,
         lambda path: "tfevents" in path,
     )
+
     def new_steps() -> list[int]:
         return [event.step for event in page.Load() for value in event.summary.value if value.WhichOneof("value")]
 

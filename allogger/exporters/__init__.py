@@ -1,0 +1,1 @@
+"""Exporters: to which formats can runs be exported? One module for each; the registry loads them by name."""
