@@ -93,6 +93,8 @@ class Manager:
         self.dispatch = Dispatch(self.report, self._buffer_limit, lambda: self.effective("root").when_full == "drop")
         self.intake = self.dispatch.intake
         self._kinds: dict[str, Kind] = {}
+        self._all_kinds: dict[str, Kind] = {}
+        self._all_kinds_at = -1
         self.was_closed = False
         self._has_adopted = False
         self._sees_its_end = False
@@ -253,8 +255,11 @@ class Manager:
 
     def all_kinds(self) -> Mapping[str, Kind]:
         """Return all kinds by name."""
-        plugins = dict(kinds.plugins(self.accounts.tell_once))
-        return {**plugins, **{name: self.kind(name) for name in kinds.builtin}}
+        if self._all_kinds_at != kinds.changes:
+            plugins = dict(kinds.plugins(self.accounts.tell_once))
+            self._all_kinds = {**plugins, **{name: self.kind(name) for name in kinds.builtin}}
+            self._all_kinds_at = kinds.changes
+        return self._all_kinds
 
     # ----------------------------------------------------------------------------------------------------------- routes
 
@@ -565,6 +570,7 @@ class Manager:
             logger._bind(hand_on=False)
         self._forget()
         self._kinds = {}
+        self._all_kinds_at = -1
         self.accounts = Accounts(self.report)
         self.was_closed = False
         # What the parent of a child configured is set aside too.

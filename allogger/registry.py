@@ -36,6 +36,8 @@ class Registry(Generic[T]):
         self._known: dict[str, Callable[[], type[T]]] = {name: partial(_import, at) for name, at in builtin.items()}
         self._classes: dict[str, type[T]] = {}
         self._searched = False
+        #: Grows with every change of what is known.
+        self.changes = 0
 
     def add(self, name: str, cls: type[T]) -> None:
         """Make *cls* known under *name*; raises `ConfigError` for a bad name or class."""
@@ -43,6 +45,7 @@ class Registry(Generic[T]):
         self._check(name, cls)
         self._known[name] = lambda: cls
         self._classes.pop(name, None)
+        self.changes += 1
 
     def _check_name(self, name: str) -> None:
         if not str(name).isidentifier() or name == "stdout":
@@ -64,6 +67,7 @@ class Registry(Generic[T]):
         if name not in self.builtin:
             self._known.pop(name, None)
             self._classes.pop(name, None)
+            self.changes += 1
 
     def names(self) -> list[str]:
         """Return all names: ours, then the plug-ins' in alphabetical order."""
@@ -124,6 +128,7 @@ class Registry(Generic[T]):
             else:
                 # What the program itself has registered goes before.
                 self._known.setdefault(point.name, point.load)
+        self.changes += 1
         for why in refused:
             warnings.warn(why, RuntimeWarning, stacklevel=3)
 
