@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -147,12 +146,17 @@ class Batch:
             for r in self.objects
         )
 
-    @cached_property
+    @property
     def floats(self) -> NDArray[np.float64]:
         """Every number as float64; integers beyond 2**53 are rounded."""
-        if not self.code.any():
-            return self.bits.view(np.float64)
-        return np.where(self.code == FLOAT, self.bits.view(np.float64), self.bits)
+        # No functools.cached_property, which has a lock: a child forked while a lane has it would never get it.
+        found: NDArray[np.float64] | None = self.__dict__.get("_floats")
+        if found is None:
+            found = self.bits.view(np.float64)
+            if self.code.any():
+                found = np.where(self.code == FLOAT, found, self.bits)
+            self.__dict__["_floats"] = found
+        return found
 
     def numbers(self) -> Iterator[Record]:
         """Yield a record for each plain number, its payload a Python float, int or bool."""

@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: the numbers mean nothing")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder for JSON and plots")
     parser.add_argument("--scratch", type=Path, help="folder, and so the disk, that is written to while measuring")
-    parser.add_argument("--docs", type=Path, metavar="PAGE", help="page whose tables are replaced by the new ones")
+    parser.add_argument("--docs", type=Path, metavar="PAGE", help="page whose tables and pictures are replaced")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
     return arguments
@@ -80,6 +80,9 @@ def _write(results: dict[str, Any], arguments: argparse.Namespace) -> None:
 
         for name, work in results["works"].items():
             plot(name, work, arguments.out / f"{name}.png")
+            picture = f"images/benchmark-{name}.png"
+            if arguments.docs and picture in arguments.docs.read_text(encoding="utf-8"):
+                plot(name, work, arguments.docs.parent / picture)
     else:
         _tell("no plots without matplotlib")
     if arguments.docs:

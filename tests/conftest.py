@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
+from allogger.record import full_key
+from allogger.rundir import EVENTS
+from allogger.shards import list_shards, open_shard
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,3 +88,13 @@ def _abort(process: subprocess.Popen[str]) -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return process.communicate()
+
+
+def keys_in_hdf(logdir: Path) -> list[str]:
+    """Return the full keys of what the output ``hdf`` has written; `open_run` shows those of other outputs too."""
+    events = logdir / EVENTS
+    found = set()
+    for file in list_shards(events):
+        with contextlib.closing(open_shard(events, file.name)) as reader:
+            found |= {full_key(series.scope, series.key) for series in reader.keys()}  # noqa: SIM118  # no mapping
+    return sorted(found)

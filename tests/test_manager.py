@@ -23,6 +23,7 @@ from allogger.record import FLOAT, Batch
 from allogger.registry import writers
 from allogger.rundir import Shard
 from allogger.writer import Writer
+from tests.conftest import keys_in_hdf
 
 
 class Memory(Writer):
@@ -68,7 +69,7 @@ def memory() -> Iterator[type[Memory]]:
 
 def keys(logdir: Path) -> list[str]:
     allogger.flush()
-    return allogger.open_run(logdir).keys()
+    return keys_in_hdf(logdir)
 
 
 def csv_keys(logdir: Path) -> set[str]:

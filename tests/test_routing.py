@@ -14,6 +14,7 @@ import pytest
 
 import allogger
 from allogger.settings import Filter
+from tests.conftest import keys_in_hdf
 
 HDF, CSV, TENSORBOARD, CONSOLE = "hdf", "csv", "tensorboard", "console"
 
@@ -31,7 +32,7 @@ def found_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
         events = [EventAccumulator(str(path)).Reload().Tags()["scalars"] for path in run.rglob("events.out.tfevents.*")]
         shown = re.findall(r"(?:\| )(\S+) [0-9]", capsys.readouterr().out)
         return {
-            HDF: {key.partition("/")[2] for key in allogger.open_run(run)},
+            HDF: {key.partition("/")[2] for key in keys_in_hdf(run)},
             CSV: {row["key"].partition("/")[2] for row in lines},
             TENSORBOARD: {key.partition("/")[2] for keys in events for key in keys},
             CONSOLE: set(shown),
@@ -42,7 +43,7 @@ def found_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 def hdf_keys(logdir: Path) -> list[str]:
     allogger.flush()
-    return allogger.open_run(logdir).keys()
+    return keys_in_hdf(logdir)
 
 
 # -------------------------------------------------------------------------------------------------------------- filters
