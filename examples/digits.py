@@ -353,6 +353,7 @@ def main(logdir: Path) -> None:
 WHERE_TO_LOOK = """
 Where to look:
   picture   {picture}
+  terminal  allogger plot {logdir} -k loss
   curves    tensorboard --logdir {logdir}          (pip install tensorboard)
   h5py      h5py.File("{h5}")["scalar/train/loss"]["value"]
   pandas    allogger.open_run("{logdir}").wide("accuracy")
