@@ -27,11 +27,11 @@ class Accounts:
         self._unstored: Counter[str] = Counter()
         self._told: set[str] = set()
 
-    def count(self, scope: str, key: str) -> int:
-        """Count a value that no output gets; return how many there are of its key."""
+    def count(self, scope: str, key: str, amount: int = 1) -> int:
+        """Count a value, or so many, that no output gets; return how many there are of its key."""
         name = full_key(scope, key)
         with self._lock:
-            self._unstored[name] += 1
+            self._unstored[name] += amount
             return self._unstored[name]
 
     def count_series(self, counts: Mapping[Series | None, int]) -> None:

@@ -8,13 +8,19 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from allogger.errors import ConfigError, DamagedFile, NoSuchKey
+import numpy as np
+
+from allogger.errors import ConfigError, DamagedFile, NoSuchKey, UnknownName
 from allogger.exporter import Exporter, Source
-from allogger.registry import exporters
+from allogger.kind import Kind
+from allogger.plain import Unstorable
+from allogger.reader import objects
+from allogger.registry import exporters, kinds
 
 if TYPE_CHECKING:
     from allogger.series import Series
@@ -24,6 +30,8 @@ __all__ = ["export"]
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".npz": "npz", ".h5": "hdf", ".hdf5": "hdf"}
 _MAX_NAMED = 5
+# What is read is stored in this form too, unless its kind shows it as something else.
+_STORED = (str, np.ndarray, np.generic, bool, int, float, complex)
 _counter = itertools.count()
 
 Progress = Callable[[float, str], object]
@@ -120,11 +128,33 @@ def _portions(run: Run, key: str, *, rows: int, share: _Share) -> Iterator[Serie
     with contextlib.suppress(DamagedFile):
         done = 0
         for portion in run.portions(key, rows):
-            yield portion
+            yield from _as_stored(portion)
             done += len(portion)
             if len(portion) == rows:
                 share.tell(key, min(done / max(run.summary(key).count, 1), 1.0))
     share.key_is_done(key)
+
+
+def _as_stored(portion: Series) -> Iterator[Series]:
+    """Yield *portion* itself or, of values that are shown as objects, such as tables, each as it is stored."""
+    values = portion.value
+    if values.dtype != object or all(isinstance(value, _STORED) for value in values):
+        yield portion
+        return
+    names = list(kinds.builtin) if portion.kind == "mixed" else [portion.kind]
+    for row, value in enumerate(values):
+        one = portion[row : row + 1]
+        yield one if isinstance(value, _STORED) else _encoded(one, value, names)
+
+
+def _encoded(one: Series, value: Any, names: Sequence[str]) -> Series:
+    for name in names:
+        # Of a mixed series nobody knows of which kind a value is.
+        with contextlib.suppress(Unstorable, UnknownName):
+            if kinds[name].decode is not Kind.decode:
+                payload, attrs = kinds[name]().encode(value)
+                return replace(one, kind=name, value=objects([payload]), meta=attrs)
+    return one
 
 
 # ---------------------------------------------------------------------------------------------------------- the target

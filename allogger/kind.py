@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 from allogger.plain import Unstorable, description
 from allogger.record import Payload
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["PICTURES", "Kind", "is_known", "kind_of"]
+
+#: The kinds whose payloads are pictures, as ``image`` describes them.
+PICTURES = ("image", "figure")
 
 
 class Kind(ABC):
@@ -38,7 +41,19 @@ class Kind(ABC):
 
 
 # An image is also an array, and so on: the first kind that accepts is the right one.
-_OWN_KINDS = ("text", "scalar", "image", "histogram", "array", "params")
+_OWN_KINDS = (
+    "text",
+    "scalar",
+    "image",
+    "histogram",
+    "array",
+    "params",
+    "figure",
+    "table",
+    "confusion",
+    "pr_curve",
+    "video",
+)
 
 
 def kind_of(value: Any, kinds: Mapping[str, Kind]) -> Kind:
@@ -53,6 +68,11 @@ def kind_of(value: Any, kinds: Mapping[str, Kind]) -> Kind:
         if name in kinds and _accepts(kinds[name], value):
             return kinds[name]
     raise Unstorable(f"no kind takes {description(value)}")
+
+
+def is_known(value: Any, kinds: Mapping[str, Kind]) -> bool:
+    """Return whether any of *kinds* accepts *value*."""
+    return any(_accepts(kind, value) for kind in kinds.values())
 
 
 def _accepts(kind: Kind, value: Any) -> bool:

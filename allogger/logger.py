@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 
-from allogger import messages
+from allogger import aggregates, messages
+from allogger.aggregates import Aggregates, Options
 from allogger.device import Promise, promise_of
 from allogger.errors import ConfigError, UnknownName, words_of
+from allogger.folding import DEFAULT_DECAY, How
 from allogger.intake import PACK, PACK_STEP, STEP_FLAG, WAKE_BYTES
-from allogger.kind import kind_of
+from allogger.kind import is_known, kind_of
 from allogger.manager import Manager, NoLogdir, NotReady, NotTaken, Overrides, check, manager
 from allogger.plain import Approximate, Unstorable, leaves, plain
 from allogger.record import BOOL, FLOAT, INT, Payload, normal_scope
-from allogger.registry import kinds, writers
+from allogger.registry import writers
 from allogger.settings import Settings, output_of
 from allogger.sources import environment, is_enabled, parse_file, split
 
@@ -73,6 +75,7 @@ class Logger:
         self._kept: dict[tuple[str, Overrides], tuple[str, ...]] = {}
         self._held = bytearray()
         self._is_handing_on = False
+        self._aggregates = Aggregates(self)
         # An attribute of the instance: a closure finds what it needs without looking anything up.
         self.__dict__["log"] = _make_log(self)
 
@@ -90,10 +93,10 @@ class Logger:
     ) -> None:
         """Log *value* under *key*. Never raises; what cannot be stored is counted and reported once per key.
 
-        *value*: a number, text, array, tensor, list, or dict of these; it is copied. *step*: an int64; counted from 1
-        when not given. *data_type*: a kind (``"scalar"``, ``"array"``, ``"histogram"``, ``"image"``, ``"text"``)
-        instead of the inferred one. *batch_idx*: the batch within the epoch, for ``log_freq``. ``to_<output>=True`` or
-        ``False`` switches an output on or off for this call.
+        *value*: a number, text, array, tensor, list, figure, or dict of these; it is copied. *step*: an int64; counted
+        from 1 when not given. *data_type*: a kind (``"scalar"``, ``"array"``, ``"image"``, ``"params"``, ``"table"``,
+        ...) instead of the inferred one. *batch_idx*: the batch within the epoch, for ``log_freq``.
+        ``to_<output>=True`` or ``False`` switches an output on or off for this call.
         """
         self._log_slowly(value, key, step, {"data_type": data_type, "batch_idx": batch_idx, **to})
 
@@ -158,9 +161,9 @@ class Logger:
         try:
             found = plain(value)
         except Unstorable:
-            # A plug-in may know it.
+            # Figures are neither numbers nor arrays, and a plug-in may know the value.
             found = value
-            if data_type is not None or len(manager.all_kinds()) == len(kinds.builtin):
+            if data_type is not None or not is_known(value, manager.all_kinds()):
                 raise
         if type(found) is Approximate:
             manager.accounts.note(self._scope, key, found.note)
@@ -275,6 +278,75 @@ class Logger:
         what = "a step is a whole number within int64; steps are counted instead of taking such as"
         manager.accounts.note(self._scope, key, what, _shown(step))
         return None
+
+    # ------------------------------------------------------------------------------------------------- gather and emit
+
+    def mean(self, value: Any, key: str, weight: float = 1.0, **options: Unpack[Options]) -> None:
+        """Gather *value* for a mean, which is emitted under *key*. Never raises, and costs little.
+
+        It is logged at the end of an `epoch`, by `emit`, and at the latest when everything is closed. Of the options,
+        ``every_n`` and ``every_seconds`` have it logged by itself after so many calls or that time. With ``nan="skip"``
+        a NaN is left out and counted; else it makes the result NaN. *weight*: 0 or more, such as the size of a batch.
+        """
+        self._gather("mean", value, key, weight, options)
+
+    def std(self, value: Any, key: str, weight: float = 1.0, **options: Unpack[Options]) -> None:
+        """Gather for the standard deviation, ``key/std``, with n in the denominator as numpy has it; see `mean`."""
+        self._gather("std", value, key, weight, options)
+
+    def sum(self, value: Any, key: str, **options: Unpack[Options]) -> None:
+        """Gather for a sum, ``key/sum``; that of ints is exact; see `mean`."""
+        self._gather("sum", value, key, 1.0, options)
+
+    def min(self, value: Any, key: str, **options: Unpack[Options]) -> None:
+        """Gather for the smallest value, ``key/min``; see `mean`."""
+        self._gather("min", value, key, 1.0, options)
+
+    def max(self, value: Any, key: str, **options: Unpack[Options]) -> None:
+        """Gather for the largest value, ``key/max``; see `mean`."""
+        self._gather("max", value, key, 1.0, options)
+
+    def last(self, value: Any, key: str, **options: Unpack[Options]) -> None:
+        """Keep the latest value, ``key/last``; see `mean`."""
+        self._gather("last", value, key, 1.0, options)
+
+    def ema(self, value: Any, key: str, decay: float = DEFAULT_DECAY, **options: Unpack[Options]) -> None:
+        """Gather for an exponential moving average, ``key/ema0.99``; see `mean`.
+
+        A value weighs *decay* times as much as the next one. The weights are normed, so it is not drawn to 0 at first.
+        The average goes on from one emit to the next, and begins anew after one that was not finite.
+        """
+        self._gather(("ema", aggregates.checked_decay(self, key, decay)), value, key, 1.0, options)
+
+    def histogram_of(self, value: Any, key: str, **options: Unpack[Options]) -> None:
+        """Gather a number, or all numbers of an array, for a histogram, ``key/histogram``; see `mean`.
+
+        At most 100,000 numbers are held; with more, several histograms are logged.
+        """
+        self._gather("histogram", value, key, 1.0, options)
+
+    def emit(self, step: int | None = None, *, children: bool = False, reduce: str | None = None) -> None:
+        """Log what was gathered, of the scopes below too with *children*, at *step*; then gathering begins anew.
+
+        What was gathered nothing for is not logged. Without *step* it is counted, or within an `epoch` taken from it.
+        With ``reduce="ranks"`` the values of all ranks of torch.distributed or mpi4py become one, which rank 0 logs;
+        then every rank has to make this call.
+        """
+        aggregates.emit(self._scope, step, children=children, reduce=reduce, logger_of=get_logger)
+
+    @contextlib.contextmanager
+    def epoch(self, n: int | None, phase: str | None = None, *, reduce: str | None = None) -> Iterator[Logger]:
+        """Gather for the length of a ``with`` block, here and in all scopes below, and log the results at its end.
+
+        The step is *n*, the keys begin with *phase*: ``train/loss``. That holds for all threads. In nested blocks the
+        innermost counts. A block that raises emits, too, but does not *reduce*, see `emit`. What has ``every_n`` or
+        ``every_seconds`` goes on at its own pace.
+        """
+        with aggregates.epoch(self._scope, n, phase, reduce, get_logger):
+            yield self
+
+    def _gather(self, how: How, value: Any, key: Any, weight: Any, options: Mapping[str, Any]) -> None:
+        self._aggregates.add(how, value, key, weight, options)
 
     # -------------------------------------------------------------------------------------------------- what holds here
 
@@ -409,9 +481,17 @@ class Logger:
         else:
             self._held.clear()
             self._is_handing_on = False  # a thread that was at it has no part in a forked child
+            self._aggregates = Aggregates(self)
+        self._aggregates.forget_decisions()
         # Replaced, so that a log call that is under way does not fill in what it found before.
         self._routes, self._kept = {}, {}
         self._slots.clear()
+
+    def _emit_gathered(self) -> None:
+        aggregates.emit(self._scope, logger_of=get_logger)
+
+    def _drop_gathered(self) -> None:
+        self._aggregates.drop()
 
     def _hand_on(self) -> None:
         with manager.lock:
@@ -546,6 +626,9 @@ def get_logger(scope: str = "root", **settings: Any) -> Logger:
     if not isinstance(scope, str):
         raise ConfigError(f"a scope is a str such as 'agent.critic', not {scope!r}")
     name = normal_scope(scope)
+    if "logdir" in settings:
+        # What was gathered belongs to the run so far.
+        aggregates.emit(name, children=True, logger_of=get_logger)
     with manager.lock:
         logger = manager.loggers.get(name)
         if logger is None:
@@ -604,6 +687,7 @@ def configure(
     # Before anything changes, so that a mistake in one of them leaves all as they were.
     for scope, of_scope in checked.items():
         check(scope, of_scope, above=merged)
+    aggregates.emit("root", children=True, logger_of=get_logger)
     with manager.lock:
         if not enable:
             manager.disable()

@@ -272,7 +272,7 @@ class Manager:
             if not self.is_ready():
                 raise NotReady
             settings = self.effective(scope)
-            if not self.enabled or self._is_muted(settings):
+            if not self.enabled or self.is_muted(settings):
                 return ()
             return tuple(self._kept_by(scope, key, settings, overrides))
 
@@ -293,11 +293,12 @@ class Manager:
             if not taking:
                 names = ", ".join(sorted({outlet.name for outlet in outlets}))
                 raise NotTaken(f"none of its outputs ({names}) takes values of the kind {kind!r}")
-            self._see_the_end()
+            self.see_the_end()
             self._explain(f"{full_key(scope, key)!r} ({kind}) goes to {', '.join(outlet.name for outlet in taking)}")
             return self.intake.add_route(self._series_of(logdir, scope, key), self.dispatch.plan(taking))
 
-    def _is_muted(self, settings: Settings) -> bool:
+    def is_muted(self, settings: Settings) -> bool:
+        """Return whether processes of this rank, or children, log nothing there."""
         if settings.log_only_main_process and not self.is_main_process():
             return True
         ranks = settings.log_on_workers
@@ -481,6 +482,8 @@ class Manager:
 
     def close(self, timeout: float | None = None) -> None:
         """Flush, finish the files, release everything, and say what could not be stored."""
+        if self.settings and not self._is_closing:
+            self._emit_gathered()
         with self.lock:
             if not self.settings:
                 self.accounts.count_series(self.intake.leftover())
@@ -492,6 +495,7 @@ class Manager:
             for logger in self.loggers.values():
                 logger._hand_on()
                 logger._bind()
+                logger._drop_gathered()
             runs = list(self.runs.values())
         outlets = [outlet for run in runs for outlet in run.outlets.values()]
         self._explain(f"closing {', '.join(outlet.name for outlet in outlets) or 'nothing'}")
@@ -545,6 +549,7 @@ class Manager:
         with self.lock:
             before = {name: value for name, value in vars(self).items() if name not in _STAYS}
             held = {logger: bytes(logger._held) for logger in self.loggers.values()}
+            gathered = {logger: logger._aggregates for logger in self.loggers.values()}
             self._begin_anew()
         try:
             yield
@@ -562,6 +567,7 @@ class Manager:
                     self.dispatch.go_on(waiting)
                     for logger, values in held.items():
                         logger._held.extend(values)
+                        logger._aggregates = gathered[logger]
                     if self.settings or not self.enabled:
                         self._publish()
 
@@ -579,10 +585,19 @@ class Manager:
 
     # --------------------------------------------------------------------------------------------- children and the end
 
-    def _see_the_end(self) -> None:
+    def see_the_end(self) -> None:
+        """See to it that what this process has logged or gathered is stored at its end; the caller holds the lock."""
         if not self._sees_its_end:
             self._sees_its_end = True
-            processes.at_end(close_at_exit, self.flush, self._stop)
+            processes.at_end(close_at_exit, self._save, self._stop)
+
+    def _emit_gathered(self) -> None:
+        for logger in list(self.loggers.values()):
+            logger._emit_gathered()
+
+    def _save(self, timeout: float) -> None:
+        self._emit_gathered()
+        self.flush(timeout)
 
     def _stop(self, timeout: float) -> None:
         """Save what there is before a signal ends the process."""

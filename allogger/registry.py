@@ -169,6 +169,11 @@ kinds: Registry[Kind] = Registry(
         "histogram": "allogger.kinds.histogram:HistogramKind",
         "array": "allogger.kinds.array:ArrayKind",
         "params": "allogger.kinds.params:ParamsKind",
+        "figure": "allogger.kinds.figure:FigureKind",
+        "table": "allogger.kinds.table:TableKind",
+        "confusion": "allogger.kinds.confusion:ConfusionKind",
+        "pr_curve": "allogger.kinds.pr_curve:PrCurveKind",
+        "video": "allogger.kinds.video:VideoKind",
     },
 )
 readers: Registry[Reader] = Registry(

@@ -21,6 +21,7 @@ from allogger.errors import AlloggerError, ConfigError, DamagedFile, NoSuchKey, 
 from allogger.extras import load
 from allogger.follow import Event, Follower
 from allogger.images import Images
+from allogger.kind import PICTURES
 from allogger.merging import Attempts, checked_attempts, merged, parts_of
 from allogger.opening import OpenShard, ends_of, open_foreign, open_others, open_shards, tell_damage
 from allogger.portions import portions_of
@@ -191,9 +192,9 @@ class Run:
         finally:
             tell_damage(self.damage, self._told)
 
-    def _check_kind(self, key: str, kind: str) -> None:
-        if all(series.kind != kind for _, series in self._found(key)):
-            raise ConfigError(f"{key!r} is of kind {self.kinds[key]}, not {kind}")
+    def _check_kind(self, key: str, *kinds: str) -> None:
+        if all(series.kind not in kinds for _, series in self._found(key)):
+            raise ConfigError(f"{key!r} is of kind {self.kinds[key]}, not {kinds[0]}")
 
     @property
     def last(self) -> Mapping[str, Any]:
@@ -207,9 +208,9 @@ class Run:
         return self.series(key).summary() if summary is None else summary
 
     def images(self, key: str) -> Images:
-        """Return the images of a full key, to be read one by one."""
-        self._check_kind(key, "image")
-        found = [(shard, series) for shard, series in self._found(key) if series.kind == "image"]
+        """Return the images, or figures, of a full key, to be read one by one."""
+        self._check_kind(key, *PICTURES)
+        found = [(shard, series) for shard, series in self._found(key) if series.kind in PICTURES]
         with self._telling():
             return Images.of(key, pieces_of(found, self.attempts, self._ends))
 

@@ -530,3 +530,28 @@ def test_each_process_has_a_folder_for_tensorboard(
         events = event_accumulator.EventAccumulator(str(path / process), {"scalars": 0}).Reload().Scalars("worker/x")
         mine = run["worker/x"].process == process
         assert [event.value for event in events] == run["worker/x"].value[mine].tolist()
+
+
+@pytest.mark.parametrize("name", exporters.builtin)
+def test_what_is_shown_as_an_object_is_exported_as_it_is_stored(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = [pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"b": pd.array([True, None], "boolean")})]
+    with allogger.run(tmp_path / "run") as root:
+        root.log({"rate": 0.1}, "params", data_type="params")
+        for table in tables:
+            root.log(table, "table", data_type="table")
+            root.log(table, "mixed", data_type="table")
+        root.log(0.5, "mixed")
+        root.log({"rate": 0.2}, "mixed", data_type="params")
+
+    path = export(allogger.open_run(tmp_path / "run"), tmp_path / f"out.{name}", name)
+
+    assert path.exists()
+    assert "does not hold everything" not in caplog.text or name == "csv-wide"
+    if name == "hdf":
+        run = allogger.open_run(path)
+        assert run["root/params"].value[0] == {"rate": 0.1}
+        for found, table in zip([*run["root/table"].value, *run["root/mixed"].value], tables * 2, strict=False):
+            pd.testing.assert_frame_equal(found, table)
+        assert run["root/mixed"].value[3] == {"rate": 0.2}

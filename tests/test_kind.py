@@ -585,17 +585,17 @@ class Broken(ArrayKind):
         raise RuntimeError
 
 
-class Table(ArrayKind):
-    name = "table"
+class Grid(ArrayKind):
+    name = "grid"
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, object) and getattr(value, "ndim", 0) == 2
 
 
 def test_plug_ins_are_asked_first_and_a_broken_one_is_passed_over() -> None:
-    kinds = {**KINDS, "broken": Broken(), "table": Table()}
+    kinds = {**KINDS, "broken": Broken(), "grid": Grid()}
 
-    assert kind_of(np.zeros((2, 2)), kinds).name == "table"
+    assert kind_of(np.zeros((2, 2)), kinds).name == "grid"
     assert kind_of(1.0, kinds).name == "scalar"
 
 

@@ -56,7 +56,7 @@ def registry() -> Registry[Writer]:
     ("names", "expected"),
     [
         (writers.builtin, ["hdf", "tensorboard", "csv", "console"]),
-        (kinds.builtin, ["text", "scalar", "image", "histogram", "array", "params"]),
+        (kinds.builtin, "text scalar image histogram array params figure table confusion pr_curve video".split()),
         (readers.builtin, ["hdf", "journal"]),
     ],
 )

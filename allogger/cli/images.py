@@ -13,6 +13,7 @@ from allogger.cli.output import DAMAGED, FAILED, NOTHING, Column, Output
 from allogger.cli.runs import matching, name_of, opened
 from allogger.cli.shown import clock, count
 from allogger.errors import DamagedFile, words_of
+from allogger.kind import PICTURES
 from allogger.names import file_name
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Images(Command):
     def run(self, args: argparse.Namespace, out: Output) -> None:
         """List or write them."""
         runs = list(opened(args.runs, out, args.attempts))
-        found = [(run, key) for run in runs for key in matching(run, args.keys, out) if run.kinds[key] == "image"]
+        found = [(run, key) for run in runs for key in matching(run, args.keys, out) if run.kinds[key] in PICTURES]
         if runs and not found and not out.code:
             out.problem(NOTHING, "there are no images")
         rows = out.progress(_rows(found, args, len(runs) > 1, out), "writing images")

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorboardExporter"]
 
-_KINDS = frozenset({"scalar", "histogram", "image", "text"})
+_KINDS = frozenset(
+    {"scalar", "histogram", "image", "text", "params", "figure", "table", "confusion", "pr_curve", "video"}
+)
 # Each has a file open.
 _MOST_WRITERS = 64
 

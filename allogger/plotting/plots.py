@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from allogger.comparing import By
 from allogger.errors import ConfigError, NoSuchKey
+from allogger.kind import PICTURES
 from allogger.plotting.bands import Band, draw_bands
 from allogger.plotting.curves import curve_of, distinct, draw_curve, draw_curves, set_colours
 from allogger.plotting.figures import Options, Smooth, finish, last_part, new_axes, plain
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_run", "plot_runs", "plot_series"]
 
 _MAX_AXES = 40
-_DRAWN = ("mixed", "scalar", "histogram", "image")
+_DRAWN = ("mixed", "scalar", "histogram", *PICTURES)
 
 
 def plot_run(
@@ -123,7 +124,7 @@ def plot_runs(
 def _has_picture(run: Run, key: str) -> bool:
     kind = run.kinds[key]
     # Complex numbers, and numbers mixed with texts, have no curve.
-    return kind in _DRAWN and (kind in ("histogram", "image") or run.summary(key).min is not None)
+    return kind in _DRAWN and (kind in ("histogram", *PICTURES) or run.summary(key).min is not None)
 
 
 def _groups(run: Run, keys: Sequence[str]) -> list[list[str]]:
@@ -140,7 +141,7 @@ def _draw_group(ax: Axes, run: Run, keys: Sequence[str], options: Options) -> No
     kind = run.kinds[keys[0]]
     if kind == "histogram":
         draw_histogram(ax, run, keys[0])
-    elif kind == "image":
+    elif kind in PICTURES:
         draw_images(ax, run, keys[0])
     else:
         draw_curves(ax, run, keys, options)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from allogger.errors import ConfigError
 from allogger.formats.append import AppendFile
+from allogger.formats.shown import NotShown, animation, confusion_pixels, pr_curve_rows, table_text
 from allogger.formats.tfevents import (
     bytes_field,
     double_field,
@@ -35,7 +36,9 @@ from allogger.writer import Writer
 
 __all__ = ["TensorboardWriter"]
 
-_KINDS = frozenset({"scalar", "histogram", "image", "text", "params"})
+_KINDS = frozenset(
+    {"scalar", "histogram", "image", "text", "params", "figure", "table", "confusion", "pr_curve", "video"}
+)
 
 
 class _Refused(Exception):
@@ -43,7 +46,7 @@ class _Refused(Exception):
 
 
 class TensorboardWriter(Writer):
-    """Writes scalars, histograms, images and texts for TensorBoard, under the full key and with exact step and time.
+    """Writes what TensorBoard has a place for, under the full key and with exact step and time.
 
     The files of a process lie in ``events/<process>/``. A later attempt of the same process adds a file to the folder,
     which TensorBoard shows as one run: of each key it replaces what there was from the step on at which it begins.
@@ -52,7 +55,8 @@ class TensorboardWriter(Writer):
     What TensorBoard's format cannot take is changed thus: scalars become float32 (too large ones infinite), complex
     ones are rejected; histograms count finite values only, and are empty where there are none; images become 8-bit
     PNG, where floats go from 0 to 1 and NaN is black; a lone surrogate in a text is written as ``\\udc80``, in a key
-    it rejects the values.
+    it rejects the values. Parameters and tables become Markdown, confusion matrices and figures images, and videos
+    animated images; see `allogger.formats.shown`. Arrays have no place.
 
     *use_hdf_hook* is kept for the manager, which then routes the values to HDF5 too. *bins* is the number of bins of a
     histogram. Raises `ConfigError` for other values than a bool and a positive int.
@@ -167,7 +171,7 @@ def _encoded(batch: Batch, bins: int) -> tuple[bytes, list[_Refusal]]:
                 events.append(_event(record, bins))
         # Whatever goes wrong with one value must not take the others along.
         except Exception as error:
-            why = str(error) if isinstance(error, _Refused) else f"it cannot be encoded: {error!r:.200}"
+            why = str(error) if isinstance(error, _Refused | NotShown) else f"it cannot be encoded: {error!r:.200}"
             refusals.append(_Refusal(record.series, 1, why))
     scalars = _Scalars(batch.series, batch.step, batch.time, _as_float32(batch.floats))
     if rows:
@@ -231,15 +235,27 @@ def _number(payload: Payload | float) -> np.float32:
 def _event(record: Record, bins: int) -> bytes:
     if record.kind == "histogram":
         value = bytes_field(_HISTOGRAM, _histogram(np.asarray(record.payload), bins))
-    elif record.kind == "image":
+    elif record.kind in ("image", "figure"):
         value = bytes_field(_IMAGE, _image(np.asarray(record.payload), record.attrs.get("layout")))
     elif record.kind == "text":
         value = _TEXT_METADATA + bytes_field(_TENSOR, _text(str(record.payload)))
     elif record.kind == "params":
         value = _TEXT_METADATA + bytes_field(_TENSOR, _text(_indented(str(record.payload))))
+    elif record.kind == "table":
+        value = _TEXT_METADATA + bytes_field(_TENSOR, _text(table_text(_stored(record), record.attrs)))
+    elif record.kind == "confusion":
+        value = bytes_field(_IMAGE, _image(confusion_pixels(np.asarray(record.payload)), "HWC"))
+    elif record.kind == "pr_curve":
+        value = _pr_curve(pr_curve_rows(np.asarray(record.payload), record.attrs))
+    elif record.kind == "video":
+        value = bytes_field(_IMAGE, _encoded_image(*animation(np.asarray(record.payload), record.attrs)))
     else:
         raise _Refused(f"TensorBoard has no place for values of kind {record.kind!r}")
     return summary_event(_tag(record.series), record.step, record.time, value)
+
+
+def _stored(record: Record) -> Payload:
+    return record.payload if isinstance(record.payload, str) else np.asarray(record.payload)
 
 
 # The messages below are those of TensorBoard's summary.proto and tensor.proto; here their fields have numbers only.
@@ -295,6 +311,15 @@ def _text(text: str) -> bytes:
     return _ONE_TEXT + bytes_field(8, text.encode("utf-8", "backslashreplace"))
 
 
+def _pr_curve(rows: NDArray[np.float32]) -> bytes:
+    # plugin_data { plugin_name, content { num_thresholds } }
+    plugin = bytes_field(1, b"pr_curves") + bytes_field(2, int_field(2, rows.shape[1]))
+    shape = b"".join(bytes_field(2, int_field(1, size)) for size in rows.shape)
+    # dtype: DT_FLOAT, tensor_shape, tensor_content
+    tensor = int_field(1, 1) + bytes_field(2, shape) + bytes_field(4, rows.astype("<f4").tobytes())
+    return bytes_field(_METADATA, bytes_field(1, plugin)) + bytes_field(_TENSOR, tensor)
+
+
 # --------------------------------------------------------------------------------------------------------------- images
 
 # Number of channels -> colour type of PNG. TensorBoard's colour space is the number of channels.
@@ -306,7 +331,11 @@ def _image(payload: NDArray[Any], layout: str | None) -> bytes:
     height, width, channels = pixels.shape
     if not height or not width:
         raise _Refused(f"an image of shape {payload.shape} has no pixels")
-    return int_field(1, height) + int_field(2, width) + int_field(3, channels) + bytes_field(4, _png(pixels))
+    return _encoded_image(height, width, _png(pixels), channels)
+
+
+def _encoded_image(height: int, width: int, encoded: bytes, channels: int = 3) -> bytes:
+    return int_field(1, height) + int_field(2, width) + int_field(3, channels) + bytes_field(4, encoded)
 
 
 def _height_width_channels(image: NDArray[Any], layout: str | None) -> NDArray[Any]:

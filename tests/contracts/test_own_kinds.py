@@ -12,15 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from allogger.kinds.array import ArrayKind
+from allogger.kinds.confusion import ConfusionKind
+from allogger.kinds.figure import FigureKind
 from allogger.kinds.histogram import HistogramKind
 from allogger.kinds.image import ImageKind
 from allogger.kinds.params import ParamsKind
+from allogger.kinds.pr_curve import PrCurveKind
 from allogger.kinds.scalar import ScalarKind
+from allogger.kinds.table import TableKind
 from allogger.kinds.text import TextKind
+from allogger.kinds.video import VideoKind
 from allogger.plain import Unstorable
 from allogger.testing import KindContract
 
@@ -148,6 +156,92 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     return str(value) if isinstance(value, Path) else value
+
+
+class TestFigureKind(KindContract):
+    def make_kind(self) -> FigureKind:
+        return FigureKind()
+
+    def values(self) -> Iterable[Any]:
+        figure = Figure(figsize=(2, 1), dpi=30, facecolor="none")
+        yield figure
+        yield figure.add_subplot()
+        yield Figure(figsize=(1, 1), dpi=20).subfigures(1, 2)[0]
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* is the picture of *value*, or another figure that looks alike."""
+        pixels = shown if isinstance(shown, np.ndarray) else FigureKind().encode(shown)[0]
+        return bool(np.array_equal(FigureKind().encode(value)[0], pixels))
+
+
+class TestTableKind(KindContract):
+    def make_kind(self) -> TableKind:
+        return TableKind()
+
+    def values(self) -> Iterable[Any]:
+        yield {"a": [1, 2, 3], "b": np.arange(3.0), "c": ["x", "y", "z"]}
+        yield {"a": [1, None], "long": ["x" * 1000, "é\0"]}
+        yield [{"a": 1}, {"a": 2, "b": True}]
+        yield pd.DataFrame({"a": [1.5, None], "": pd.Categorical(["x", "y"])}, index=pd.Index(["r", "s"], name="row"))
+        yield pd.DataFrame({number: [number] for number in range(300)})
+        yield pl.DataFrame({"a": [1, 2], "b": ["x", None]})
+        yield {}
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* has the same names and cells as *value*."""
+        one, other = (_as_frame(each).astype(object).fillna("missing") for each in (value, shown))
+        return bool(one.equals(other)) and list(one.index) == list(other.index)
+
+
+def _as_frame(value: Any) -> pd.DataFrame:
+    return pd.DataFrame(value.to_dict(as_series=False) if isinstance(value, pl.DataFrame) else value)
+
+
+class TestConfusionKind(KindContract):
+    def make_kind(self) -> ConfusionKind:
+        return ConfusionKind()
+
+    def values(self) -> Iterable[Any]:
+        yield from (np.arange(4).reshape(2, 2), [[1.5]], torch.eye(3), np.zeros((0, 0)), np.ones((2, 2), ">u2").T)
+        yield {"matrix": np.arange(4).reshape(2, 2), "names": ["é", ""]}
+        yield {"matrix": [[1, 2], [3, 4]], "names": np.arange(2)}
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* is the matrix in *value*."""
+        one, other = (each["matrix"] if isinstance(each, dict) else each for each in (value, shown))
+        return super().same(np.asarray(one), np.asarray(other))
+
+
+class TestPrCurveKind(KindContract):
+    def make_kind(self) -> PrCurveKind:
+        return PrCurveKind()
+
+    def values(self) -> Iterable[Any]:
+        yield {"labels": [0, 1, 1], "scores": [0.2, 0.9, 0.4]}
+        yield {"labels": torch.tensor([True, False]), "scores": torch.tensor([1.0, 0.0])}
+        yield {"labels": [], "scores": []}
+        yield {"precision": [0.5, 1], "recall": np.array([1, 0], "f4"), "thresholds": [0.5]}
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* has the rows that *value* has, or gives."""
+        rows = shown if isinstance(shown, np.ndarray) else PrCurveKind().encode(shown)[0]
+        return super().same(PrCurveKind().encode(value)[0], rows)
+
+
+class TestVideoKind(KindContract):
+    def make_kind(self) -> VideoKind:
+        return VideoKind()
+
+    def values(self) -> Iterable[Any]:
+        frames = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+        yield from (frames, frames.transpose(0, 3, 1, 2), frames[..., 0] / 255, torch.zeros(1, 4, 2, 2))
+        yield {"frames": frames, "fps": 25}
+        yield {"frames": frames[:, ::2]}
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* has the frames of *value*."""
+        one, other = (each["frames"] if isinstance(each, dict) else each for each in (value, shown))
+        return super().same(one, other)
 
 
 def test_parameters_that_would_not_read_back_are_refused() -> None:

@@ -163,7 +163,7 @@ def test_a_value_that_tensorboard_cannot_show_is_counted_and_takes_no_other_alon
         object_of(np.zeros((4, 0)), "image"),
         object_of(np.zeros((4, 4), complex), "image"),
         object_of(Angry(), "text"),
-        object_of(np.zeros(3), "video"),
+        object_of(np.zeros(3), "unknown"),
         object_of(np.array(1.0), "scalar", series=surrogate),
         object_of("text", "text", series=surrogate),
     ]
@@ -622,7 +622,7 @@ def test_tensorboard_follows_a_run_through_its_attempts(tmp_path: Path) -> None:
 
 def test_it_takes_what_tensorboard_shows(tmp_path: Path) -> None:
     writer = TensorboardWriter(new_shard(tmp_path), use_hdf_hook=False)
-    kinds = ("scalar", "histogram", "image", "text", "array", "table")
+    kinds = ("scalar", "histogram", "image", "text", "array", "unknown")
     assert [writer.accepts(kind) for kind in kinds] == [True] * 4 + [False] * 2
     assert (writer.lane, writer.use_hdf_hook) == ("disk", False)
     assert TensorboardWriter(new_shard(tmp_path)).use_hdf_hook
