@@ -24,8 +24,9 @@ _PATIENCE_SECONDS = 5.0
 # threads that log have to wait.
 _MANY_BYTES = 8 * WAKE_BYTES
 _LATE_TICKS = 4
-# What waits is taken in so many portions at most.
-_MOST_PORTIONS = 4
+# What waits is taken in so many portions, or in more: a portion is in memory several times while it is taken apart.
+_PORTIONS = 4
+_LARGEST_PORTION = 4 * WAKE_BYTES
 
 
 class Dispatch:
@@ -101,7 +102,7 @@ class Dispatch:
         left = len(self.intake.buffer)
         # Much means that threads log without a pause. Among them whoever gives the interpreter up is without it for
         # 5 ms and more: in many small portions the lane would fall behind.
-        portion = max(TAKE_BYTES, left // _MOST_PORTIONS)
+        portion = min(max(TAKE_BYTES, left // _PORTIONS), _LARGEST_PORTION)
         is_first = True
         while (taken := self.intake.take(min(left, portion))) is not None:
             left -= taken.nbytes
@@ -119,6 +120,8 @@ class Dispatch:
             for lane in list(self.lanes.values()):
                 if lane.name != "disk":
                     lane.wake()
+                elif left > 0:
+                    lane.relieve()
         self._is_behind = False
         self.intake.attention[0] = WAKE_BYTES
         if self._is_full and self.intake.nbytes < self._limit() // 2:

@@ -56,13 +56,16 @@ _OWN_KINDS = (
 )
 
 
+_OWN = frozenset(_OWN_KINDS)
+
+
 def kind_of(value: Any, kinds: Mapping[str, Kind]) -> Kind:
     """Return the first of *kinds* that accepts *value*, which `plain` made: plug-ins first, then allogger's own.
 
     A value that `plain` refuses may be given as it is; a plug-in may know it. Raises `Unstorable` if no kind does.
     """
     for name, kind in kinds.items():
-        if name not in _OWN_KINDS and _accepts(kind, value):
+        if name not in _OWN and _accepts(kind, value):
             return kind
     for name in _OWN_KINDS:
         if name in kinds and _accepts(kinds[name], value):

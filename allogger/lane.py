@@ -341,6 +341,13 @@ class Lane:
         for outlet in list(self.outlets):
             outlet.pump(now)
 
+    def relieve(self) -> None:
+        """Write at once where much is waiting; runs in the lane's thread."""
+        now = time.monotonic()
+        for outlet in list(self.outlets):
+            if outlet.waiting_bytes > _MUCH_BYTES:
+                outlet.pump(now)
+
     def connect(self, source: Callable[[], None] | None) -> None:
         """Take new values from *source* from the next cycle on."""
         self._source = source

@@ -90,7 +90,7 @@ class Manager:
         self.lock = Guard()
         self.loggers: dict[str, Logger] = {}
         self.accounts = Accounts(self.report)
-        self.dispatch = Dispatch(self.report, self._buffer_limit, lambda: self.effective("root").when_full == "drop")
+        self.dispatch = Dispatch(self.report, self._gate_bytes, lambda: self.effective("root").when_full == "drop")
         self.intake = self.dispatch.intake
         self._kinds: dict[str, Kind] = {}
         self._all_kinds: dict[str, Kind] = {}
@@ -113,6 +113,10 @@ class Manager:
         self._series: dict[tuple[Path | None, str, str], Series] = {}
         self._presets: dict[tuple[str, str], int] = {}
         self.dispatch.clear()
+
+    def _gate_bytes(self) -> int:
+        """Return how much may wait in the buffer, which is in memory several times while it grows and is emptied."""
+        return self._buffer_limit() // 6
 
     def _buffer_limit(self) -> int:
         return cast(int, self.effective("root").max_buffer_bytes)
@@ -457,9 +461,9 @@ class Manager:
 
         Once it is full, log calls wait for the lane, which does not get what is held back.
         """
-        if held_bytes + self.intake.nbytes <= self._buffer_limit() // 2:
+        if held_bytes + self.intake.nbytes <= self._gate_bytes() // 2:
             return False
-        self.accounts.tell_once("manual_flush: half of max_buffer_bytes is used, so what is held back is handed on")
+        self.accounts.tell_once("manual_flush: half of the buffer is used, so what is held back is handed on")
         return True
 
     def pressure(self) -> None:
