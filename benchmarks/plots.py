@@ -34,5 +34,6 @@ def plot(name: str, results: Mapping[str, Any], path: Path) -> None:
     what, _, unit = column.replace("-", " ").rpartition("_")
     axes.set_xlabel(f"{what} [{unit.replace('us', 'µs')}]")
     axes.set_title(WORKS[name].question, fontsize="medium")
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -19,7 +19,7 @@ from tests.kill.program import FLUSH_SECONDS
 __all__ = ["OUTPUTS", "Setup", "Trial", "count_calls", "run"]
 
 ROOT = Path(__file__).parents[2]
-OUTPUTS = ("hdf", "tensorboard", "csv")
+OUTPUTS = ("hdf", "tensorboard", "csv", "console")
 PHASES = ("before", "torn", "after")
 # A program that is to die inside a call logs for so long, then ends by itself.
 _SECONDS = 0.7
