@@ -37,7 +37,10 @@ def test_every_kind_of_work_can_be_measured(tmp_path: Path) -> None:
         assert work["rounds"][0], f"nobody did {name}"
         assert f"## {name}" in done.stdout
     assert results["about"]["versions"]["numpy"] in page.read_text(encoding="utf-8")
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "performance.md"}, "something was left behind"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"images", "out", "performance.md"}, "something was left behind"
+    pictures = set(re.findall(r"images/(benchmark-.+?\.png)", PAGE.read_text(encoding="utf-8")))
+    assert {path.name for path in (tmp_path / "images").iterdir()} == pictures
 
 
 def test_the_page_has_a_place_for_every_table() -> None:
