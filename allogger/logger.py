@@ -155,7 +155,7 @@ class Logger:
             kind = manager.kind(data_type)
             self._put_object(key, step, kind.name, kind.encode(value), overrides, now)
             return
-        if getattr(type(value), "__module__", "").startswith("torch") and (promise := promise_of(value)) is not None:
+        if (promise := promise_of(value)) is not None:
             self._put_object(key, step, "scalar", (promise, {}), overrides, now)
             return
         try:

@@ -13,14 +13,16 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from allogger.checker import Checker
 from allogger.errors import AlloggerError, ConfigError, MissingDependency, UnknownName
-from allogger.exporter import Exporter
-from allogger.kind import Kind
-from allogger.reader import Reader
-from allogger.writer import Writer
+
+if TYPE_CHECKING:
+    from allogger.checker import Checker
+    from allogger.exporter import Exporter
+    from allogger.kind import Kind
+    from allogger.reader import Reader
+    from allogger.writer import Writer
 
 __all__ = ["checkers", "exporters", "kinds", "readers", "register_kind", "register_writer", "writers"]
 
@@ -28,9 +30,9 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names and the classes behind them, imported at the first use."""
+    """Names and the classes behind them, imported at the first use; so is *parent*, of which all are subclasses."""
 
-    def __init__(self, what: str, group: str, parent: type[T], builtin: dict[str, str]) -> None:
+    def __init__(self, what: str, group: str, parent: str, builtin: dict[str, str]) -> None:
         self._what, self._group, self._parent = what, group, parent
         self.builtin = dict(builtin)
         self._known: dict[str, Callable[[], type[T]]] = {name: partial(_import, at) for name, at in builtin.items()}
@@ -54,10 +56,9 @@ class Registry(Generic[T]):
             raise ConfigError(f"{name!r} is one of allogger's own {self._what}s; choose another name")
 
     def _check(self, name: str, cls: object) -> None:
-        if not (isinstance(cls, type) and issubclass(cls, self._parent)):
-            raise ConfigError(
-                f"{self._what} {name!r} must be a subclass of allogger.{self._parent.__name__}, not {cls!r}"
-            )
+        parent = _import(self._parent)
+        if not (isinstance(cls, type) and issubclass(cls, parent)):
+            raise ConfigError(f"{self._what} {name!r} must be a subclass of allogger.{parent.__name__}, not {cls!r}")
         if inspect.isabstract(cls):
             missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
             raise ConfigError(f"{self._what} {name!r} ({cls.__name__}) lacks {missing}")
@@ -150,7 +151,7 @@ def _import(path: str) -> Any:
 writers: Registry[Writer] = Registry(
     "output",
     "allogger.writers",
-    Writer,  # type: ignore[type-abstract]  # the parent is only compared with
+    "allogger.writer:Writer",
     {
         "hdf": "allogger.writers.hdf:HdfWriter",
         "tensorboard": "allogger.writers.tensorboard:TensorboardWriter",
@@ -161,7 +162,7 @@ writers: Registry[Writer] = Registry(
 kinds: Registry[Kind] = Registry(
     "kind",
     "allogger.kinds",
-    Kind,  # type: ignore[type-abstract]
+    "allogger.kind:Kind",
     {
         "text": "allogger.kinds.text:TextKind",
         "scalar": "allogger.kinds.scalar:ScalarKind",
@@ -179,7 +180,7 @@ kinds: Registry[Kind] = Registry(
 readers: Registry[Reader] = Registry(
     "reader",
     "allogger.readers",
-    Reader,  # type: ignore[type-abstract]
+    "allogger.reader:Reader",
     {
         "hdf": "allogger.readers.hdf:HdfReader",
         "journal": "allogger.readers.journal:JournalReader",
@@ -188,7 +189,7 @@ readers: Registry[Reader] = Registry(
 checkers: Registry[Checker] = Registry(
     "checker",
     "allogger.checkers",
-    Checker,  # type: ignore[type-abstract]
+    "allogger.checker:Checker",
     {
         "journal": "allogger.checkers.journal:JournalChecker",
         "hdf": "allogger.checkers.hdf:HdfChecker",
@@ -200,7 +201,7 @@ checkers: Registry[Checker] = Registry(
 exporters: Registry[Exporter] = Registry(
     "export format",
     "allogger.exporters",
-    Exporter,  # type: ignore[type-abstract]
+    "allogger.exporter:Exporter",
     {
         "csv": "allogger.exporters.csv:CsvExporter",
         "csv-wide": "allogger.exporters.wide:WideExporter",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,38 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import allogger
 from allogger.aggregation import _statistics, aggregate, t975
 from allogger.errors import ConfigError, NoSuchKey
-from allogger.manager import manager
 from allogger.store import Runs
-
-
-def a_run(logdir: Path, values: dict[str, list[tuple[int, Any]]], params: dict[str, Any] | None = None) -> allogger.Run:
-    with allogger.run(logdir, ["hdf"]) as root:
-        for key, pairs in values.items():
-            for step, value in pairs:
-                root.log(value, key, step)
-    manager.reset()
-    about = json.loads((logdir / "run.json").read_text())
-    (logdir / "run.json").write_text(json.dumps({**about, "params": params or {}}))
-    return allogger.open_run(logdir)
+from tests.sweeps import a_run, a_sweep
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Runs:
-    random = np.random.default_rng(0)
-    return Runs(
-        [
-            a_run(
-                tmp_path / f"lr{lr}-seed{seed}",
-                {"loss": [(n, random.normal()) for n in range(10 + seed)]},
-                {"lr": lr, "net": {"layers": [64, 64]}, "seed": seed},
-            )
-            for lr in (0.1, 0.01)
-            for seed in range(3)
-        ]
-    )
+    return a_sweep(tmp_path)
 
 
 def test_the_statistics_are_those_of_pandas_at_every_step_that_any_run_has(runs: Runs) -> None:

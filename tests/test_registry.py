@@ -49,7 +49,7 @@ def _forget_plugins() -> Iterator[None]:
 @pytest.fixture
 def registry() -> Registry[Writer]:
     builtin = {"ours": "allogger.testing:MemoryWriter", "lost": "not_installed.sub:Class", "old": "allogger:NoSuch"}
-    return Registry("output", "allogger.no_such_group", Writer, builtin)  # type: ignore[type-abstract]
+    return Registry("output", "allogger.no_such_group", "allogger.writer:Writer", builtin)
 
 
 @pytest.mark.parametrize(

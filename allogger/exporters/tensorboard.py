@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorboardExporter"]
 
-_KINDS = frozenset(
-    {"scalar", "histogram", "image", "text", "params", "figure", "table", "confusion", "pr_curve", "video"}
-)
 # Each has a file open.
 _MOST_WRITERS = 64
 
@@ -56,10 +53,12 @@ class TensorboardExporter(Exporter):
 
     def _write(self, source: Source, logdir: Path) -> None:
         made: dict[str, Writer] = {}
+        # Only to be asked: a writer makes no file before it writes.
+        accepts = writers["tensorboard"](new_shard(logdir)).accepts
         try:
             for key in source.keys:
                 for portion in source.portions(key):
-                    for label, batch in self._batches(portion):
+                    for label, batch in self._batches(portion, accepts):
                         if label not in made and len(made) >= _MOST_WRITERS:
                             self._close(made)
                         if label not in made:
@@ -75,9 +74,9 @@ class TensorboardExporter(Exporter):
             writer.close()
         made.clear()
 
-    def _batches(self, portion: Series) -> Iterator[tuple[str, Batch]]:
+    def _batches(self, portion: Series, accepts: Callable[[str], bool]) -> Iterator[tuple[str, Batch]]:
         for kind, rows in runs_of_kind(portion):
-            if kind not in _KINDS:
+            if not accepts(kind):
                 why = f"TensorBoard has no place for values of kind {kind!r}"
                 self.reject(portion.key, rows.stop - rows.start, why)
                 continue

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allogger.errors import MissingDependency
+from allogger.png import COLOUR_TYPES, SIGNATURE
 
 __all__ = ["pixels_of"]
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_CHANNELS = {0: 1, 2: 3, 6: 4}
+_CHANNELS = {colours: channels for channels, colours in COLOUR_TYPES.items()}
 # What the modes of Pillow are shown as.
 _MODES = {"1": "L", "L": "L", "LA": "RGBA", "P": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"}
 # A small file may claim to be a very large picture.
@@ -32,7 +32,7 @@ def pixels_of(encoded: bytes) -> NDArray[np.uint8]:
 
 
 def _plain_png(encoded: bytes) -> NDArray[np.uint8] | None:
-    if encoded[:8] != _PNG or encoded[12:16] != b"IHDR" or len(encoded) < 33:
+    if encoded[:8] != SIGNATURE or encoded[12:16] != b"IHDR" or len(encoded) < 33:
         return None
     width, height, depth, colours, *rest = struct.unpack_from(">IIBBBBB", encoded, 16)
     if depth != 8 or colours not in _CHANNELS or any(rest) or not 0 < width * height <= _MOST_PIXELS:

@@ -7,20 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from allogger.errors import DamagedFile
 from allogger.formats.csv import rows
 from allogger.formats.regular import open_regular
-from allogger.reader import Columns, Reader, SeriesId
-from allogger.readers.growing import Growing
+from allogger.reader import SeriesId
+from allogger.readers.growing import Growing, GrowingReader
 from allogger.record import MAIN_PROCESS, split_full_key
 from allogger.rundir import shard_name_of, shard_of
 
 __all__ = ["CsvReader"]
 
 
-class CsvReader(Reader):
+class CsvReader(GrowingReader):
     """Reads the table of one process, at the first look whole; a last row that is not complete is not there yet.
 
     *attempt* is the one that the process belongs to, ``""`` one of its own. Rows behind a damaged one are not read.
@@ -31,7 +29,6 @@ class CsvReader(Reader):
         self.path = path
         self._attempt = attempt
         self.damage: list[str] = []
-        self._last_time = -np.inf
         open_regular(path).close()
 
     @cached_property
@@ -59,19 +56,3 @@ class CsvReader(Reader):
         except DamagedFile as error:
             self.damage.append(f"{error}; nothing behind it is read")
         return {SeriesId(kind, *split_full_key(key)): its for (kind, key), its in found.items() if len(its)}
-
-    def keys(self) -> list[SeriesId]:
-        """Return the series in the file."""
-        return list(self._series)
-
-    def read(self, series: SeriesId) -> Columns:
-        """Return all values of a series; raises `KeyError` if the file does not hold it."""
-        return self._series[series].columns()
-
-    def last_step(self, series: SeriesId) -> int | None:
-        """Return the step of the last value of a series."""
-        return self._series[series].last_step
-
-    def last_time(self) -> float:
-        """Return the latest time of a value in the file (Unix seconds), minus infinity if it has none."""
-        return self._last_time if self._series else -np.inf

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from allogger.reader import Columns, objects
+from allogger.reader import Columns, Reader, SeriesId, objects
 
-__all__ = ["Growing"]
+__all__ = ["Growing", "GrowingReader"]
 
 _PIECE = 4096
 # Integers up to here are exact as float64.
@@ -72,6 +74,34 @@ class Growing:
         if self._values:
             self._pieces.append(_array(self._values))
             self._values = []
+
+
+class GrowingReader(Reader):
+    """A reader that goes through its whole file at the first look, and then has all series at hand."""
+
+    #: The latest time of a value, as far as the file has been read.
+    _last_time = -np.inf
+
+    @property
+    @abstractmethod
+    def _series(self) -> Mapping[SeriesId, Growing]:
+        """The series in the file, read when they are first asked for."""
+
+    def keys(self) -> list[SeriesId]:
+        """Return the series in the file."""
+        return list(self._series)
+
+    def read(self, series: SeriesId) -> Columns:
+        """Return all values of a series; raises `KeyError` if the file does not hold it."""
+        return self._series[series].columns()
+
+    def last_step(self, series: SeriesId) -> int | None:
+        """Return the step of the last value of a series."""
+        return self._series[series].last_step
+
+    def last_time(self) -> float:
+        """Return the latest time of a value in the file (Unix seconds), minus infinity if it has none."""
+        return self._last_time if self._series else -np.inf
 
 
 def _array(values: list[Any]) -> NDArray[Any]:

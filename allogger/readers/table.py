@@ -17,8 +17,8 @@ import numpy as np
 
 from allogger.errors import DamagedFile
 from allogger.formats.regular import open_regular
-from allogger.reader import Columns, Reader, SeriesId, objects
-from allogger.readers.growing import Growing
+from allogger.reader import Columns, SeriesId, objects
+from allogger.readers.growing import Growing, GrowingReader
 from allogger.readers.params import params_beside
 from allogger.record import MAIN_PROCESS
 
@@ -89,7 +89,7 @@ def _json_object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class TableReader(Reader):
+class TableReader(GrowingReader):
     """Reads a table whole at the first look: each column is a series of the root, in which empty cells are no values.
 
     The step is the first column of a known name (``step``, ``time/total_timesteps``, ``epoch``, ...); in a monitor file
@@ -170,20 +170,12 @@ class TableReader(Reader):
         if len(self.damage) < _MOST_NOTES:
             self.damage.append(f"{self.path}: {what}")
 
-    def keys(self) -> list[SeriesId]:
-        """Return the series in the file."""
-        return list(self._series)
-
     def read(self, series: SeriesId) -> Columns:
         """Return all values of a series; raises `KeyError` if the file does not hold it."""
-        columns = self._series[series].columns()
+        columns = super().read(series)
         if series.kind == "text":
             columns = replace(columns, value=objects([str(value) for value in columns.value]))
         return replace(columns, time=columns.time + self._later)
-
-    def last_step(self, series: SeriesId) -> int | None:
-        """Return the step of the last value of a series."""
-        return self._series[series].last_step
 
     def last_time(self) -> float:
         """Return the latest time of a row (Unix seconds), minus infinity if there is none."""

@@ -17,13 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from allogger.errors import DamagedFile
 from allogger.formats.protobuf import BYTES, Field, fields, signed, text
 from allogger.formats.regular import open_regular
-from allogger.reader import Columns, Reader, SeriesId
-from allogger.readers.growing import Growing
+from allogger.reader import SeriesId
+from allogger.readers.growing import Growing, GrowingReader
 from allogger.record import MAIN_PROCESS
 
 __all__ = ["WandbReader"]
@@ -42,7 +40,7 @@ _HISTORY, _CONFIG, _RUN = 2, 5, 17
 _OWN_KEYS = {"_step", "_timestamp", "_runtime"}
 
 
-class WandbReader(Reader):
+class WandbReader(GrowingReader):
     """Reads a ``run-*.wandb``, at the first look whole; what is torn at its end is not there yet.
 
     Numbers and texts are series of the root, other values (media, histograms) are left out and told in `damage`. Raises
@@ -53,7 +51,6 @@ class WandbReader(Reader):
         self.path = path
         self.damage: list[str] = []
         self._params: dict[str, Any] = {}
-        self._last_time = -np.inf
         self._left_out: dict[str, int] = {}
         with open_regular(path) as file:
             if file.read(len(_MAGIC)) != _MAGIC:
@@ -164,24 +161,6 @@ class WandbReader(Reader):
     def _note(self, what: str, damage: list[str]) -> None:
         if len(damage) < _MOST_NOTES:
             damage.append(f"{self.path}: {what}")
-
-    # -- values
-
-    def keys(self) -> list[SeriesId]:
-        """Return the series in the file."""
-        return list(self._series)
-
-    def read(self, series: SeriesId) -> Columns:
-        """Return all values of a series; raises `KeyError` if the file does not hold it."""
-        return self._series[series].columns()
-
-    def last_step(self, series: SeriesId) -> int | None:
-        """Return the step of the last value of a series."""
-        return self._series[series].last_step
-
-    def last_time(self) -> float:
-        """Return the latest time of a value in the file (Unix seconds), minus infinity if it has none."""
-        return self._last_time if self._series else -np.inf
 
 
 def _item(record: bytes, item: Field) -> tuple[str, Any]:

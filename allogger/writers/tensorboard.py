@@ -7,9 +7,7 @@ import errno
 import json
 import os
 import re
-import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +28,7 @@ from allogger.formats.tfevents import (
     scalar_events,
     summary_event,
 )
+from allogger.png import channels_last, png_of
 from allogger.record import Batch, Payload, Record, Series, file_name
 from allogger.rundir import Shard, is_live, shard_of
 from allogger.writer import Writer
@@ -322,32 +321,24 @@ def _pr_curve(rows: NDArray[np.float32]) -> bytes:
 
 # --------------------------------------------------------------------------------------------------------------- images
 
-# Number of channels -> colour type of PNG. TensorBoard's colour space is the number of channels.
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+_PNG_LEVEL = 3
 
 
 def _image(payload: NDArray[Any], layout: str | None) -> bytes:
-    pixels = _as_bytes(_height_width_channels(payload, layout))
+    try:
+        image = channels_last(payload, layout)
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+    pixels = _as_bytes(image)
     height, width, channels = pixels.shape
     if not height or not width:
         raise _Refused(f"an image of shape {payload.shape} has no pixels")
-    return _encoded_image(height, width, _png(pixels), channels)
+    # TensorBoard's colour space is the number of channels.
+    return _encoded_image(height, width, png_of(pixels, _PNG_LEVEL), channels)
 
 
 def _encoded_image(height: int, width: int, encoded: bytes, channels: int = 3) -> bytes:
     return int_field(1, height) + int_field(2, width) + int_field(3, channels) + bytes_field(4, encoded)
-
-
-def _height_width_channels(image: NDArray[Any], layout: str | None) -> NDArray[Any]:
-    if layout is None and image.ndim == 3:
-        layout = "CHW" if image.shape[0] in _COLOUR_TYPES and image.shape[2] not in _COLOUR_TYPES else "HWC"
-    if image.ndim == 2:
-        image = image[:, :, None]
-    elif image.ndim == 3 and layout == "CHW":
-        image = image.transpose(1, 2, 0)
-    if image.ndim != 3 or image.shape[2] not in _COLOUR_TYPES:
-        raise _Refused(f"an array of shape {image.shape} is no image of 1, 3 or 4 channels")
-    return image
 
 
 def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -361,20 +352,6 @@ def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
         image = np.rint(np.nan_to_num(image.clip(0, 1)) * 255)
     pixels: NDArray[np.uint8] = image.clip(0, 255).astype(np.uint8)
     return pixels
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    height, width, channels = pixels.shape
-    # Each row starts with the number of its filter: none.
-    rows = np.zeros((height, 1 + width * channels), np.uint8)
-    rows[:, 1:] = pixels.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 3)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, data) for name, data in chunks)
-
-
-def _png_chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 # -------------------------------------------------------------------------------------------------------------- folders
