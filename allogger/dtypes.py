@@ -13,7 +13,7 @@ __all__ = ["check_items", "dtype_from_json", "dtype_to_json"]
 # numpy cannot print what is nested much deeper.
 _MAX_DEPTH = 64
 # numpy takes many other texts for a dtype, aliases and lists among them.
-_SIMPLE = re.compile(r"[<>|][biufcmMSUV]\d{0,10}(\[\w{1,20}\])?")
+_SIMPLE = r"[<>|][biufcmMSUV]\d{0,10}(\[\w{1,20}\])?"
 
 
 def dtype_to_json(dtype: np.dtype[Any]) -> Any:
@@ -64,7 +64,7 @@ def _load(descr: Any, depth: int) -> np.dtype[Any]:
     if not depth:
         raise ValueError("types within types without end")
     if isinstance(descr, str):
-        if not _SIMPLE.fullmatch(descr):
+        if not re.fullmatch(_SIMPLE, descr):
             raise ValueError(f"there is none called {descr!r:.80}")
         return np.dtype(descr)
     if isinstance(descr, dict):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -22,8 +21,7 @@ How = str | tuple[str, float]
 DEFAULT_DECAY: Final = 0.99
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """A way to make one value of many. *suffix* is put behind the key; with *is_weighted* each number has a weight."""
 
     suffix: str

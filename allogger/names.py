@@ -8,6 +8,7 @@ standard library, because what lists runs must not wait for numpy.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 __all__ = [
     "MAIN_PROCESS",
@@ -65,19 +66,20 @@ def split_full_key(name: str) -> tuple[str, str]:
     return normal_scope(_unhex(scope)), key
 
 
-# Characters with a meaning in paths, and those that HDF5 or a terminal cannot take.
-_HDF_UNSAFE = re.compile("[%\x00-\x1f\x7f\ud800-\udfff]")
-_HDF_SCOPE_UNSAFE = re.compile("[%@/\x00-\x1f\x7f\ud800-\udfff]")
-_VARIANT = re.compile(r"%v(\d*)$")
+# Characters with a meaning in paths, and those that HDF5 or a terminal cannot take. Patterns are compiled, and cached,
+# by the calls that need them: that is not for the start of a program.
+_HDF_UNSAFE: Final = "[%\x00-\x1f\x7f\ud800-\udfff]"
+_HDF_SCOPE_UNSAFE: Final = "[%@/\x00-\x1f\x7f\ud800-\udfff]"
+_VARIANT: Final = r"%v(\d*)$"
 _EMPTY = "%_"
 
 
-def _hdf_part(part: str, unsafe: re.Pattern[str]) -> str:
+def _hdf_part(part: str, unsafe: str) -> str:
     if not part:
         return _EMPTY
     if part in (".", ".."):
         return _hex(part)
-    return unsafe.sub(lambda m: _hex(m[0]), part)
+    return re.sub(unsafe, lambda m: _hex(m[0]), part)
 
 
 def _hdf_unpart(part: str) -> str:
@@ -112,7 +114,7 @@ def split_hdf_path(path: str) -> tuple[str, str, str, str]:
     """
     kind, place, *parts = path.strip("/").split("/")
     if parts:
-        parts[-1] = _VARIANT.sub("", parts[-1])
+        parts[-1] = re.sub(_VARIANT, "", parts[-1])
     scope, at, process = place.partition("@")
     key = "/".join(map(_hdf_unpart, parts))
     return _hdf_unpart(kind), normal_scope(_hdf_unpart(scope)), key, _hdf_unpart(process) if at else MAIN_PROCESS

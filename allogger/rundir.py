@@ -53,11 +53,12 @@ _GROWING = (JOURNAL, ".csv")
 # A hostile file must not eat the memory; ten thousand keys take about 3 MB.
 MAX_JSON_BYTES = 256 * 2**20
 
-_SHARD_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}-[A-Za-z0-9._@+=%~-]+-\d+-\d+", re.ASCII)
+# Patterns are compiled, and cached, by the calls that need them: that is not for the start of a program.
+_SHARD_NAME = r"(?a:\d{8}T\d{6}\.\d{6}-[A-Za-z0-9._@+=%~-]+-\d+-\d+)"
 # Of a shard, whatever its suffix; in front of temporary files there is a dot.
-_SHARD_FILE = re.compile(rf"\.?{_SHARD_NAME.pattern}(\.[A-Za-z0-9_-]+)+", re.ASCII)
-_EVENT_FILE = re.compile(rf"events\.out\.tfevents\.\d+\..+?\.({_SHARD_NAME.pattern})", re.ASCII)
-_TEMPORARY = re.compile(rf"\.(?:(?:{_SHARD_NAME.pattern}\.[a-z0-9.]+|run\.json)\.)?(\d+)-\d+\.tmp", re.ASCII)
+_SHARD_FILE = rf"\.?{_SHARD_NAME}(\.[A-Za-z0-9_-]+)+"
+_EVENT_FILE = rf"(?a:events\.out\.tfevents\.\d+\..+?\.({_SHARD_NAME}))"
+_TEMPORARY = rf"(?a:\.(?:(?:{_SHARD_NAME}\.[a-z0-9.]+|run\.json)\.)?(\d+)-\d+\.tmp)"
 _counter = itertools.count()
 
 
@@ -121,14 +122,14 @@ def shard_name_of(file: str, suffix: str) -> str | None:
 
 def _is_shard_name(name: str) -> bool:
     try:
-        return _SHARD_NAME.fullmatch(name) is not None and shard_of(name) is not None
+        return re.fullmatch(_SHARD_NAME, name) is not None and shard_of(name) is not None
     except ValueError:  # a thirteenth month
         return False
 
 
 def event_shard_of(file: str) -> str | None:
     """Return the name of the shard that wrote an event file for TensorBoard, None if allogger did not write it."""
-    found = _EVENT_FILE.fullmatch(file)
+    found = re.fullmatch(_EVENT_FILE, file)
     return found[1] if found and _is_shard_name(found[1]) else None
 
 
@@ -226,7 +227,7 @@ def atomic_write(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 def temporary_pid(file: str) -> int | None:
     """Return the number of the process that made a temporary file of that name, None if it is none of allogger's."""
-    found = _TEMPORARY.fullmatch(file)
+    found = re.fullmatch(_TEMPORARY, file)
     return int(found[1]) if found else None
 
 
@@ -372,7 +373,7 @@ def clear(logdir: Path, *, even_live: bool = False) -> None:
         raise ConfigError(f"{str(logdir)!r} is being written by process {pid} on {host}, so it is not cleared")
     _remove_shards(events)
     for name in os.listdir(logdir):
-        if name == RUN_FILE or (name.endswith(".log") and _SHARD_NAME.fullmatch(name[: -len(".log")])):
+        if name == RUN_FILE or (name.endswith(".log") and re.fullmatch(_SHARD_NAME, name[: -len(".log")])):
             (logdir / name).unlink(missing_ok=True)
 
 
@@ -389,7 +390,7 @@ def _remove_shards(events: Path) -> None:
                     os.unlink(file.path)
             with contextlib.suppress(OSError):
                 os.rmdir(entry.path)
-        elif _SHARD_FILE.fullmatch(entry.name):
+        elif re.fullmatch(_SHARD_FILE, entry.name):
             os.unlink(entry.path)
     with contextlib.suppress(OSError):
         events.rmdir()
