@@ -75,6 +75,8 @@ _EMPTY = "%_"
 
 
 def _hdf_part(part: str, unsafe: str) -> str:
+    if part.isascii() and part.isidentifier():
+        return part
     if not part:
         return _EMPTY
     if part in (".", ".."):

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -235,8 +236,12 @@ class SeriesBuilder:
             self._image.attrs.add((self._number, 0, attrs))
 
 
+@lru_cache(256)
 def _layout_json(layout: Layout) -> list[Any]:
-    """Return ``[dtype, shape]``, the dtype null for texts, the shape null where every value has its own."""
+    """Return ``[dtype, shape]``, the dtype null for texts, the shape null where every value has its own.
+
+    The list belongs to all series with that layout.
+    """
     dtype = None if layout.dtype is None else dtype_to_json(layout.dtype)
     # Fields come as tuples, which the reader of the index would see as lists.
     return [json.loads(json.dumps(dtype)), None if layout.shape is None else list(layout.shape)]

@@ -27,15 +27,14 @@ class Summary:
 
     def add(self, row: int, step: NDArray[Any], time: NDArray[Any], value: NDArray[np.float64]) -> NDArray[Any]:
         """Take the values from *row* on; return the blocks that are complete with them."""
-        with np.errstate(all="ignore"):
-            blocks = self._blocks(row, step, time, value)
-            if row % BLOCK_ROWS:
-                blocks[:1] = _merged(self._open, blocks[:1])
-            # A block counts in the whole once it is complete.
-            full = len(blocks) - bool((row + len(value)) % BLOCK_ROWS)
-            self._open = blocks[full:].copy()
-            if full:
-                self._whole = _merged(self._whole, blocks[:full])
+        blocks = self._blocks(row, step, time, value)
+        if row % BLOCK_ROWS:
+            blocks[:1] = _merged(self._open, blocks[:1])
+        # A block counts in the whole once it is complete.
+        full = len(blocks) - bool((row + len(value)) % BLOCK_ROWS)
+        self._open = blocks[full:].copy()
+        if full:
+            self._whole = _merged(self._whole, blocks[:full])
         return blocks[:full] if self._keeps_blocks else blocks[:0]
 
     def rest(self) -> NDArray[Any]:
@@ -55,19 +54,19 @@ class Summary:
         blocks["row"] = row + starts
         blocks["step"] = step[starts]
         blocks["time"] = time[starts]
-        blocks["min"] = np.fmin.reduceat(value, starts)
-        blocks["max"] = np.fmax.reduceat(value, starts)
-        blocks["count"] = np.add.reduceat(is_number, starts, dtype=np.int64)
-        # Divided by a power of two, which is exact, the sum of the largest numbers does not overflow.
-        sums = np.add.reduceat(np.where(is_number, value, 0.0) / BLOCK_ROWS, starts)
-        blocks["mean"] = sums * (BLOCK_ROWS / blocks["count"])
+        with np.errstate(all="ignore"):
+            blocks["min"] = np.fmin.reduceat(value, starts)
+            blocks["max"] = np.fmax.reduceat(value, starts)
+            blocks["count"] = np.add.reduceat(is_number, starts, dtype=np.int64)
+            # Divided by a power of two, which is exact, the sum of the largest numbers does not overflow.
+            sums = np.add.reduceat(np.where(is_number, value, 0.0) / BLOCK_ROWS, starts)
+            blocks["mean"] = sums * (BLOCK_ROWS / blocks["count"])
         return blocks
 
     def as_json(self) -> dict[str, Any]:
         """Return ``min``, ``max`` and ``mean``; null if every value is NaN."""
-        with np.errstate(all="ignore"):
-            whole = _merged(self._whole, self._open)
-        return {name: json_number(whole[name][0]) for name in ("min", "max", "mean")}
+        whole = _merged(self._whole, self._open)
+        return {name: json_number(whole[name].item()) for name in ("min", "max", "mean")}
 
 
 def _merged(first: NDArray[Any], then: NDArray[Any]) -> NDArray[Any]:
@@ -78,16 +77,17 @@ def _merged(first: NDArray[Any], then: NDArray[Any]) -> NDArray[Any]:
     out = blocks[:1].copy()
     total = blocks["count"].sum()
     some = blocks[blocks["count"] > 0]
-    out["count"] = total
-    out["min"] = np.fmin.reduce(blocks["min"])
-    out["max"] = np.fmax.reduce(blocks["max"])
-    out["mean"] = (some["mean"] * (some["count"] / total)).sum() if total else np.nan
+    with np.errstate(all="ignore"):
+        out["count"] = total
+        out["min"] = np.fmin.reduce(blocks["min"])
+        out["max"] = np.fmax.reduce(blocks["max"])
+        out["mean"] = (some["mean"] * (some["count"] / total)).sum() if total else np.nan
     return out
 
 
 def json_number(value: Any) -> float | int | str | None:
     """Return a number as JSON can hold it: null for NaN, ``"inf"`` and ``"-inf"``."""
-    if np.asarray(value).dtype.kind in "biu":
+    if not isinstance(value, float) and np.asarray(value).dtype.kind in "biu":
         return int(value)
     number = float(value)
     return number if math.isfinite(number) else None if math.isnan(number) else str(number)

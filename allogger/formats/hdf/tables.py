@@ -135,7 +135,8 @@ def set_bytes(owner: Any, name: str, cell: NDArray[Any]) -> bool:
     """Set an attribute of fixed size, which the reader need not check; return False if it is too long."""
     if cell.nbytes > _MAX_ATTRIBUTE_BYTES:
         return False
-    h5a.create(owner, name.encode(), h5t.py_create(cell.dtype), _SCALAR).write(cell)
+    kind = _fixed_type(cell.dtype)
+    h5a.create(owner, name.encode(), kind, _SCALAR).write(cell, kind)
     return True
 
 

@@ -135,7 +135,9 @@ class Contents:
         """Return how many values are plain floats, ints and bools."""
         self._settle()
         index, kind = which
-        return [self._numbers[3 * index + code] if kind == "scalar" else 0 for code in (FLOAT, INT, BOOL)]
+        if kind != "scalar":
+            return [0, 0, 0]
+        return [self._numbers.get(3 * index + code, 0) for code in (FLOAT, INT, BOOL)]
 
     def is_mixed(self, which: Which) -> bool:
         """Return whether some values are plain numbers and others, such as complex ones, are not."""
