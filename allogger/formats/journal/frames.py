@@ -48,7 +48,7 @@ HEAD, NAMES, ROWS, OBJECT, END = 1, 2, 3, 4, 5
 VERSION = 1
 MAGIC = b"\xabALJ"
 _HEADER = struct.Struct("<4sBBHIQI")
-_CRC = struct.Struct("<I")
+_CRC = _LENGTH = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
 
 # Series u32, code u8, step i64, time f64, bits i64.
@@ -65,13 +65,12 @@ def salt_of(name: str) -> int:
     return zlib.crc32(name.encode("utf-8", "surrogatepass"))
 
 
-def _frame(type_: int, number: int, payload: Iterable[Buffer], salt: int) -> list[Buffer]:
-    parts = list(payload)
-    crc = 0
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-    head = _HEADER.pack(MAGIC, type_, VERSION, 0, number & 0xFFFFFFFF, sum(len(p) for p in parts), crc)
-    return [head + _CRC.pack(zlib.crc32(head, salt)), *parts]
+def _frame(type_: int, number: int, payload: bytes, more: Buffer, salt: int) -> list[Buffer]:
+    """Return the buffers of a frame with the bytes *payload* and *more*, of which only the first are copied."""
+    crc = zlib.crc32(more, zlib.crc32(payload))
+    head = _HEADER.pack(MAGIC, type_, VERSION, 0, number & 0xFFFFFFFF, len(payload) + len(more), crc)
+    front = head + _CRC.pack(zlib.crc32(head, salt)) + payload
+    return [front, more] if len(more) else [front]
 
 
 def _json(value: object) -> bytes:
@@ -81,17 +80,17 @@ def _json(value: object) -> bytes:
 def encode_head(about: Mapping[str, Any]) -> bytes:
     """Return how the journal of the shard ``about["name"]`` begins."""
     # Nothing else says whose the values are, so one damaged byte must not take it away.
-    return b"".join(_frame(HEAD, 0, [_json(dict(about))], salt_of(about["name"]))) * 2
+    return b"".join(_frame(HEAD, 0, _json(dict(about)), b"", salt_of(about["name"]))) * 2
 
 
 def encode_names(names: Iterable[tuple[int, str, str]], salt: int) -> bytes:
     """Return a frame of ``(index, scope, key)`` triples."""
-    return b"".join(_frame(NAMES, 0, [_json(list(names))], salt))
+    return b"".join(_frame(NAMES, 0, _json(list(names)), b"", salt))
 
 
 def encode_end(about: Mapping[str, Any], salt: int) -> bytes:
     """Return the last frame of a journal whose process closed it."""
-    return b"".join(_frame(END, 0, [_json(dict(about))], salt))
+    return b"".join(_frame(END, 0, _json(dict(about)), b"", salt))
 
 
 def encode_batch(batch: Batch, number: int, salt: int) -> tuple[list[Buffer], int]:
@@ -104,10 +103,10 @@ def encode_batch(batch: Batch, number: int, salt: int) -> tuple[list[Buffer], in
     if len(batch.series):
         columns = (batch.series, batch.code, batch.step, batch.time, batch.bits)
         payload = [struct.pack("<I", len(batch.series)), *(_bytes_of(column) for column in columns)]
-        buffers += _frame(ROWS, number, [b"".join(payload)], salt)
+        buffers += _frame(ROWS, number, b"".join(payload), b"", salt)
         number += 1
     for record, place in zip(batch.objects, batch.places, strict=True):
-        buffers += _frame(OBJECT, number, _object(record, rows_number, place), salt)
+        buffers += _frame(OBJECT, number, *_object(record, rows_number, place), salt)
         number += 1
     return buffers, number - rows_number
 
@@ -118,7 +117,8 @@ def _bytes_of(values: NDArray[Any]) -> Buffer:
     return memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
 
-def _object(record: Record, rows_number: int, place: int) -> list[Buffer]:
+def _object(record: Record, rows_number: int, place: int) -> tuple[bytes, Buffer]:
+    """Return what is said about a value, and its own bytes."""
     payload = record.payload
     raw: Buffer
     if isinstance(payload, str):
@@ -128,12 +128,18 @@ def _object(record: Record, rows_number: int, place: int) -> list[Buffer]:
         values = np.asarray(payload)
         raw = _bytes_of(values)
         what = _described(record.kind, values.dtype, values.shape)
-    where = {"series": record.series.index, "step": record.step, "time": record.time, "at": [rows_number, place]}
+    # JSON by hand, in a third of the time.
+    where = b'{"series":%d,"step":%d,"time":%a,"at":[%d,%d],' % (
+        record.series.index,
+        record.step,
+        float(record.time),
+        rows_number,
+        place,
+    )
     if record.attrs:
-        where["attrs"] = dict(record.attrs)
-    # Two objects become one: a comma in place of the braces between them.
-    text = _json(where)[:-1] + b"," + what[1:]
-    return [struct.pack("<I", len(text)), text, raw]
+        where += b'"attrs":%b,' % _json(dict(record.attrs))
+    text = where + what[1:]
+    return _LENGTH.pack(len(text)) + text, raw
 
 
 @lru_cache(256)
