@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, NamedTuple, Unpack, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from allogger.kind import is_known, kind_of
 from allogger.manager import Manager, NoLogdir, NotReady, NotTaken, Overrides, check, manager
 from allogger.plain import Approximate, Unstorable, leaves, plain
 from allogger.record import BOOL, FLOAT, INT, Payload, normal_scope
-from allogger.registry import writers
+from allogger.registry import kinds, writers
 from allogger.settings import Settings, output_of
 from allogger.sources import environment, is_enabled, parse_file, split
 
@@ -59,9 +59,22 @@ def _number_in_tensor(value: Any) -> Any:
 
 # How an array or tensor of one element gives its number; the types of tensors are added when they are first seen.
 _ITEMS: dict[type, Callable[[Any], Any]] = {np.ndarray: _number_in_array}
+# Of an array they ask for nothing but its dtype and shape.
+_KINDS_OF_ARRAYS = ("array", "histogram", "image")
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 LogCall = Callable[..., None]
+
+
+class _Alike(NamedTuple):
+    """What was decided about an array, and holds for all like it as long as no *changes* are made to the kinds."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    changes: int
+    route: int
+    kind: str
+    attrs: Mapping[str, Any]
 
 
 class Logger:
@@ -71,6 +84,8 @@ class Logger:
         self._scope = scope
         # Key -> id of the slots of its numbers; None: no output keeps it. Emptied whenever a decision may have changed.
         self._slots: dict[Any, int | None] = {}
+        # Key -> what was decided about the last array there; emptied likewise.
+        self._alike: dict[Any, _Alike] = {}
         self._routes: dict[tuple[str, str, Overrides], int | None] = {}
         self._kept: dict[tuple[str, Overrides], tuple[str, ...]] = {}
         self._held = bytearray()
@@ -171,7 +186,10 @@ class Logger:
         code = _CODES.get(type(found))
         if code is None:
             kind = manager.kind("scalar") if data_type is not None else kind_of(found, manager.all_kinds())
-            self._put_object(key, step, kind.name, kind.encode(found), overrides, now)
+            encoded = kind.encode(found)
+            self._put_object(key, step, kind.name, encoded, overrides, now)
+            if found is value and data_type is None and not overrides:
+                self._keep_decision(value, key, kind.name, encoded[1])
             return
         routes = self._routes
         slot = self._route(key, "scalar", overrides)
@@ -187,6 +205,31 @@ class Logger:
         if buffer is not self._held and not overrides and self._slots.get(key) != slot:
             self._keep_slot(key, slot, routes)
         self._watch()
+
+    def _keep_decision(self, value: Any, key: str, kind: str, attrs: Mapping[str, Any]) -> None:
+        """Let `_put_alike` find what holds for all arrays of this key, dtype and shape."""
+        is_plain = type(value) is np.ndarray and value.dtype.kind in "biufc" and kind in _KINDS_OF_ARRAYS
+        if not is_plain or self.settings.manual_flush:
+            return
+        routes = self._routes
+        route = self._route(key, kind, ())
+        with manager.lock:
+            if route is not None and routes is self._routes and not manager.dispatch.is_full:
+                self._alike[key] = _Alike(value.dtype, value.shape, kinds.changes, route, kind, attrs)
+
+    def _put_alike(self, value: Any, key: Any, step: Any) -> bool:
+        """Log an array like the last one under the same key; return False if there is none, or it cannot be done."""
+        try:
+            dtype, shape, changes, route, kind, attrs = self._alike[key]
+            if value.dtype is not dtype or value.shape != shape or changes != kinds.changes:
+                return False
+            if step is not None and not (type(step) is int and _MIN_INT64 <= step <= _MAX_INT64):
+                return False
+            manager.intake.put_object(manager.intake.buffer, route, time.time(), step, kind, value.copy(), attrs)
+        except Exception:
+            return False
+        self._watch()
+        return True
 
     def _put_object(
         self,
@@ -485,7 +528,12 @@ class Logger:
         self._aggregates.forget_decisions()
         # Replaced, so that a log call that is under way does not fill in what it found before.
         self._routes, self._kept = {}, {}
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Have the next call of each key go through `_log_slowly`."""
         self._slots.clear()
+        self._alike.clear()
 
     def _emit_gathered(self) -> None:
         aggregates.emit(self._scope, logger_of=get_logger)
@@ -540,6 +588,7 @@ def _make_log(logger: Logger) -> LogCall:
     now = time.time
     pack_float, pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
     packs, pack_steps, codes, items = PACK, PACK_STEP, _CODES, _ITEMS
+    array, put_alike = np.ndarray, logger._put_alike
 
     # One dict of options costs less than a default for each of them, and most calls have none.
     def log(value: Any, key: str, step: int | None = None, **options: Any) -> None:
@@ -570,6 +619,8 @@ def _make_log(logger: Logger) -> LogCall:
                 code = codes[type(value)]
                 extend(pack_steps[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, now(), value))
         except Exception:
+            if type(value) is array and put_alike(value, key, step):
+                return None
             return slowly(value, key, step, options)
         if len(buffer) > attention[0]:
             pressure()

@@ -472,7 +472,7 @@ class Manager:
             # No thread may find a route now: each asks `dispatch.has_room` first.
             with self.lock:
                 for logger in self.loggers.values():
-                    logger._slots.clear()
+                    logger._ask_again()
 
     # -------------------------------------------------------------------------------------------------- flush and close
 

@@ -15,9 +15,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import allogger
 from allogger.errors import ConfigError
+from allogger.testing import capture
 
 
 def values(logdir: Path, key: str) -> list[Any]:
@@ -723,3 +726,55 @@ def test_tensors_of_torch_are_numbers_by_the_quick_way_too(tmp_path: Path) -> No
 
     values = allogger.open_run(tmp_path / "run")["root/key"].value
     assert [np.asarray(v).tolist() for v in values] == [0.5, 0.25, 3, [0.0, 0.0]]
+
+
+ARRAYS = [
+    np.arange(3, dtype="f4"),
+    np.array([[1, 2], [3, 4]], "f4"),
+    np.array([[1, 2], [3, 4]], "f8"),
+    np.array([[1, 2], [3, 4]], ">i2"),
+    np.arange(48, dtype="u1").reshape(4, 4, 3),
+    np.empty(0, "f4"),
+    np.array([1j, 2]),
+    np.array(["2020-01-01", "2021-01-01"], "M8[s]"),
+]
+KINDS = "histogram array array array image histogram histogram array".split()
+
+
+@given(st.lists(st.tuples(st.sampled_from(range(len(ARRAYS))), st.none() | st.integers(-(2**70), 2**70)), max_size=12))
+def test_arrays_read_back_whatever_came_before_them_under_the_key(logged: list[tuple[int, int | None]]) -> None:
+    with capture() as captured:
+        for which, step in logged:
+            value = ARRAYS[which].copy()
+            allogger.get_root().log(value, "key", step)
+            value[...] = np.ones((), value.dtype)
+
+    found = [record.payload for record in captured.records]
+    assert [(a.dtype, a.tolist()) for a in map(np.asarray, found)] == [
+        (ARRAYS[which].dtype, ARRAYS[which].tolist()) for which, _ in logged
+    ]
+    given = [(record.step, step) for record, (_, step) in zip(captured.records, logged, strict=True)]
+    assert all(found == step for found, step in given if step is not None and abs(step) < 2**63)
+    assert [record.kind for record in captured.records] == [KINDS[which] for which, _ in logged]
+
+
+def test_a_setting_that_changes_holds_for_the_next_of_many_arrays_alike(tmp_path: Path) -> None:
+    with allogger.run(tmp_path / "run") as logger:
+        for n in range(3):
+            logger.log(np.full(2, n), "key")
+        allogger.get_logger(hdf_writer_params={"exclude": "key"})
+        logger.log(np.full(2, 3), "key")
+        allogger.get_logger(hdf_writer_params={"exclude": "other"}, manual_flush=True)
+        logger.log(np.full(2, 4), "key")
+        assert values(tmp_path / "run", "root/key") == [[0, 0], [1, 1], [2, 2]]
+        logger.flush()
+        assert values(tmp_path / "run", "root/key") == [[0, 0], [1, 1], [2, 2], [4, 4]]
+
+
+@pytest.mark.parametrize("key", [["a list"], {}, None, 3, "text"], ids=repr)
+def test_any_key_of_an_array_is_one_every_time(key: Any) -> None:
+    with capture() as captured:
+        for _ in range(3):
+            allogger.get_root().log(np.zeros(2), key)
+
+    assert [record.key for record in captured.records] == [str(key)] * 3

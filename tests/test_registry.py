@@ -231,6 +231,24 @@ def test_a_kind_that_is_registered_late_or_anew_is_used_from_then_on() -> None:
     assert payloads["second"] == payloads["said again"] == "1..2"
 
 
+class AnyArrayKind(IntervalKind):
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray)
+
+    def encode(self, value: Any) -> tuple[Payload, Mapping[str, Any]]:
+        return np.asarray(value.sum()), {}
+
+
+def test_a_kind_that_is_registered_late_gets_the_next_of_many_arrays_alike() -> None:
+    with capture() as captured:
+        for _ in range(2):
+            allogger.get_root().log(np.ones(2), "key")
+        register_kind("interval", AnyArrayKind)
+        allogger.get_root().log(np.ones(2), "key")
+
+    assert [record.kind for record in captured.records] == ["histogram", "histogram", "interval"]
+
+
 class RaisesWhenMade(IntervalKind):
     def __init__(self) -> None:
         raise RuntimeError("no kind today")
