@@ -57,11 +57,15 @@ class Accounts:
 
     def tell_once(self, text: str, example: str = "") -> None:
         """Report *text*, followed by *example*, unless it was reported before, with whichever example."""
+        if self.is_new(text):
+            self._report(f"{text} {example}".rstrip())
+
+    def is_new(self, text: str) -> bool:
+        """Return whether *text* was not reported before; from now on it was."""
         with self._lock:
             is_new = text not in self._told
             self._told.add(text)
-        if is_new:
-            self._report(f"{text} {example}".rstrip())
+        return is_new
 
     def say_losses(self, outlets: Iterable[Outlet], late: Iterable[str]) -> None:
         """Report what outputs could not write, and the names of those that were too *late*."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from allogger.errors import ConfigError, DamagedFile, NoSuchKey, UnknownName
 from allogger.exporter import Exporter, Source
-from allogger.kind import Kind
+from allogger.kind import MEDIA, Kind
 from allogger.plain import Unstorable
 from allogger.reader import objects
 from allogger.registry import exporters, kinds
@@ -128,11 +128,25 @@ def _portions(run: Run, key: str, *, rows: int, share: _Share) -> Iterator[Serie
     with contextlib.suppress(DamagedFile):
         done = 0
         for portion in run.portions(key, rows):
-            yield from _as_stored(portion)
+            for part in _by_attrs(run, portion, done):
+                yield from _as_stored(part)
             done += len(portion)
             if len(portion) == rows:
                 share.tell(key, min(done / max(run.summary(key).count, 1), 1.0))
     share.key_is_done(key)
+
+
+def _by_attrs(run: Run, portion: Series, first: int) -> Iterator[Series]:
+    """Yield *portion* or, if its values have different attributes, such as rates, each of them with its own.
+
+    *first* is the place of the first of them among all values of the key.
+    """
+    media = run.media(portion.key) if portion.kind in MEDIA and not portion.meta else None
+    if not media or not media.attrs(first):
+        yield portion
+        return
+    for row in range(len(portion)):
+        yield replace(portion[row : row + 1], meta=media.attrs(first + row))
 
 
 def _as_stored(portion: Series) -> Iterator[Series]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from allogger.plain import Unstorable, description
 from allogger.record import Payload
 
-__all__ = ["PICTURES", "Kind", "is_known", "kind_of"]
+if TYPE_CHECKING:
+    from allogger.files import Files
+
+__all__ = ["MEDIA", "PICTURES", "STATES", "FileKind", "Kind", "is_known", "kind_of"]
 
 #: The kinds whose payloads are pictures, as ``image`` describes them.
 PICTURES = ("image", "figure")
+#: The kinds of which each value can be a file that other programs show or play.
+MEDIA = (*PICTURES, "video", "audio", "mesh", "point_cloud")
+#: The kinds of which each value is a file with a nested state.
+STATES = ("model", "checkpoint")
 
 
 class Kind(ABC):
@@ -40,6 +48,38 @@ class Kind(ABC):
         return payload
 
 
+class FileKind(Kind):
+    """A kind whose values are files of the run; the payload is a small JSON object that says where and what they are.
+
+    They are stored by the log call itself, after the filters: what is logged is what there was at that moment.
+    """
+
+    @abstractmethod
+    def store(self, value: Any, files: Files) -> Mapping[str, Any]:
+        """Put *value* into the file store of the run; return what its record says, as `allogger.files.Stored` has it.
+
+        More JSON values may be beside that. Raises `Unstorable` or `OSError`, and then leaves nothing behind.
+        """
+
+    def accepts(self, value: Any) -> bool:
+        """Return False: nobody expects a file of a value of which nothing was said."""
+        return False
+
+    def encode(self, value: Any) -> tuple[Payload, Mapping[str, Any]]:
+        """Return the payload for what a record says; raises `Unstorable` for a value that is not stored yet."""
+        if not (type(value) is dict and isinstance(value.get("path"), str)):
+            raise Unstorable(f"{description(value)} is stored as a file, which needs a logdir")
+        return json.dumps(value), {}
+
+    def decode(self, payload: Payload, attrs: Mapping[str, Any]) -> Any:
+        """Return what a record says as a dict; of a damaged one the text."""
+        try:
+            told = json.loads(str(payload))
+        except (ValueError, RecursionError):
+            return str(payload)
+        return told if isinstance(told, dict) else str(payload)
+
+
 # An image is also an array, and so on: the first kind that accepts is the right one.
 _OWN_KINDS = (
     "text",
@@ -53,6 +93,12 @@ _OWN_KINDS = (
     "confusion",
     "pr_curve",
     "video",
+    "audio",
+    "mesh",
+    "point_cloud",
+    "artifact",
+    "model",
+    "checkpoint",
 )
 
 

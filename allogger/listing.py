@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from allogger.errors import NotARun
 from allogger.names import full_key
 from allogger.rundir import (
+    ARTIFACTS,
     EVENTS,
     IMAGE,
     INDEX,
@@ -26,6 +27,7 @@ from allogger.rundir import (
     load_json,
     shard_name_of,
     shard_of,
+    stored_files,
 )
 
 __all__ = [
@@ -126,10 +128,12 @@ def find_runs(path: Path) -> Iterator[Path]:
     while folders:
         folder = folders.pop()
         entries = sorted(_entries(folder), key=lambda entry: entry.name, reverse=True)
-        if not {EVENTS, RUN_FILE}.isdisjoint(entry.name for entry in entries) and is_run(folder):
+        is_one = not {EVENTS, RUN_FILE}.isdisjoint(entry.name for entry in entries) and is_run(folder)
+        if is_one:
             yield folder
+        own = (EVENTS, ARTIFACTS) if is_one else (EVENTS,)
         for entry in entries:
-            if entry.name != EVENTS and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+            if entry.name not in own and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
 
 
@@ -147,7 +151,7 @@ def run_info(logdir: Path) -> RunInfo:
         state=_state(logdir / EVENTS, shards, started),
         start=_number(about.get("created")) or min((shard_of(name)[0] for name in shards.all), default=None),
         active=max((info.st_mtime for info in stats.values()), default=None),
-        size=sum(info.st_size for info in stats.values()),
+        size=sum(info.st_size for info in stats.values()) + sum(info.st_size for info in _stored(logdir)),
         attempts=max(len(started), 1 if shards.all else 0),
         shards=len(shards.all),
         is_complete=not shards.journals and shards.images <= shards.indices and not shards.has_strangers,
@@ -160,8 +164,9 @@ def run_info(logdir: Path) -> RunInfo:
 
 
 def sizes(logdir: Path) -> dict[str, int]:
-    """Return how many bytes the files of a run have, by what they are: an output, ``journal``, ``text``, ``other``."""
-    found: dict[str, int] = {}
+    """Return how many bytes the files of a run have, by what they are: an output, ``journal``, ``text``, ``files`` that
+    were logged, ``other``."""
+    found = {"files": sum(info.st_size for info in _stored(logdir))}
     for entry in _files(logdir):
         info = _stat(entry)
         kind = "tensorboard" if event_shard_of(entry.name) else _KINDS.get(os.path.splitext(entry.name)[1], "other")
@@ -205,6 +210,12 @@ def _files(logdir: Path) -> Iterator[os.DirEntry[str]]:
     for entry in _entries(logdir / EVENTS):
         # For TensorBoard each process has a folder.
         yield from _entries(entry) if entry.is_dir(follow_symlinks=False) else (entry,)
+
+
+def _stored(logdir: Path) -> Iterable[os.stat_result]:
+    """Return what is known of each file that was logged; one with several names counts once."""
+    infos = [info for entry in stored_files(logdir) if (info := _stat(entry)) is not None]
+    return {(info.st_dev, info.st_ino): info for info in infos}.values()
 
 
 def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
 import numpy as np
 
@@ -22,13 +22,16 @@ from allogger.device import Promise, promise_of
 from allogger.errors import ConfigError, UnknownName, words_of
 from allogger.folding import DEFAULT_DECAY, How
 from allogger.intake import PACK, PACK_STEP, STEP_FLAG, WAKE_BYTES
-from allogger.kind import is_known, kind_of
+from allogger.kind import FileKind, Kind, is_known, kind_of
 from allogger.manager import Manager, NoLogdir, NotReady, NotTaken, Overrides, check, manager
-from allogger.plain import Approximate, Unstorable, leaves, plain
-from allogger.record import BOOL, FLOAT, INT, Payload, normal_scope
+from allogger.plain import Approximate, Unstorable, is_config, leaves, plain
+from allogger.record import BOOL, FLOAT, INT, Payload, full_key, normal_scope
 from allogger.registry import kinds, writers
 from allogger.settings import Settings, output_of
 from allogger.sources import environment, is_enabled, parse_file, split
+
+if TYPE_CHECKING:
+    from allogger.checkpoints import Checkpoints
 
 __all__ = ["Logger", "basic_configure", "close", "flush", "get_logger", "get_root", "run"]
 
@@ -91,6 +94,7 @@ class Logger:
         self._held = bytearray()
         self._is_handing_on = False
         self._aggregates = Aggregates(self)
+        self._checkpoints: Checkpoints | None = None
         # An attribute of the instance: a closure finds what it needs without looking anything up.
         self.__dict__["log"] = _make_log(self)
 
@@ -168,7 +172,7 @@ class Logger:
             return
         if data_type is not None and data_type not in ("scalar", "scalars"):
             kind = manager.kind(data_type)
-            self._put_object(key, step, kind.name, kind.encode(value), overrides, now)
+            self._put_object(key, step, kind.name, self._encoded(kind, value, key, overrides), overrides, now)
             return
         if (promise := promise_of(value)) is not None:
             self._put_object(key, step, "scalar", (promise, {}), overrides, now)
@@ -186,7 +190,7 @@ class Logger:
         code = _CODES.get(type(found))
         if code is None:
             kind = manager.kind("scalar") if data_type is not None else kind_of(found, manager.all_kinds())
-            encoded = kind.encode(found)
+            encoded = self._encoded(kind, found, key, overrides)
             self._put_object(key, step, kind.name, encoded, overrides, now)
             if found is value and data_type is None and not overrides:
                 self._keep_decision(value, key, kind.name, encoded[1])
@@ -230,6 +234,19 @@ class Logger:
             return False
         self._watch()
         return True
+
+    def _encoded(self, kind: Kind, value: Any, key: str, overrides: Overrides) -> tuple[Payload, Mapping[str, Any]]:
+        if not isinstance(kind, FileKind):
+            return kind.encode(value)
+        # First, because it raises where no output takes the kind: then no file is touched.
+        self._route(key, kind.name, overrides)
+        logdir = self.logdir
+        if logdir is None:
+            raise NotTaken(f"values of the kind {kind.name!r} are files of the logdir, and there is none")
+        # Not for the start of all the programs that store none.
+        from allogger.files import Files
+
+        return kind.encode(dict(kind.store(value, Files(logdir, full_key(self._scope, key)))))
 
     def _put_object(
         self,
@@ -321,6 +338,36 @@ class Logger:
         what = "a step is a whole number within int64; steps are counted instead of taking such as"
         manager.accounts.note(self._scope, key, what, _shown(step))
         return None
+
+    def checkpoint(
+        self,
+        state: Any,
+        key: str = "checkpoint",
+        step: int | None = None,
+        *,
+        metric: Any = None,
+        mode: str = "min",
+        keep_last: int | None = 5,
+        keep_best: int = 1,
+    ) -> None:
+        """Store a nested *state* to go on from, and remove older ones of *key* that are no longer kept.
+
+        *state*: dicts, lists and tuples of arrays, tensors, numbers, texts and None; models and optimizers stand for
+        their ``state_dict()``. It is on disk when the call returns, unless ``manual_flush`` holds its record back.
+
+        Kept are the last *keep_last* (None: all) and the *keep_best* with the smallest *metric*, or with ``mode="max"``
+        the largest, also from one start of the program to the next. An old one is removed when the new one is complete
+        and recorded.
+
+        Raises `ConfigError` for an impossible *mode*, *keep_last* or *keep_best*; otherwise, like `log`, it never
+        raises. Read them with `Run.checkpoints`.
+        """
+        # Not for the start of all the programs that store none.
+        from allogger.checkpoints import Checkpoints, Rule
+
+        rule = Rule.of(mode, keep_last, keep_best)
+        own = self._checkpoints = self._checkpoints or Checkpoints(self)
+        own.save(state, key, step, metric, rule)
 
     # ------------------------------------------------------------------------------------------------- gather and emit
 
@@ -526,6 +573,7 @@ class Logger:
             self._is_handing_on = False  # a thread that was at it has no part in a forked child
             self._aggregates = Aggregates(self)
         self._aggregates.forget_decisions()
+        self._checkpoints = None
         # Replaced, so that a log call that is under way does not fill in what it found before.
         self._routes, self._kept = {}, {}
         self._ask_again()
@@ -563,7 +611,8 @@ class Logger:
 
 def _is_tree(value: Any, data_type: str | None) -> bool:
     """Return whether *value* is one series per leaf. Asks its type only: a dropped call never touches the value."""
-    return data_type in (None, "scalars") and issubclass(type(value), Mapping)
+    cls = type(value)
+    return data_type in (None, "scalars") and issubclass(cls, Mapping) and (data_type is not None or not is_config(cls))
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import math
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from allogger.dtypes import dtype_to_json
 
-__all__ = ["Approximate", "Plain", "Unstorable", "copied", "description", "leaves", "plain"]
+__all__ = ["Approximate", "Plain", "Unstorable", "copied", "description", "is_config", "leaves", "plain"]
 
 
 class Unstorable(Exception):
@@ -71,17 +72,23 @@ def _leaves(branch: Any, prefix: str, above: tuple[int, ...], max_depth: int) ->
         yield prefix, _refusal(branch, error)
         return
     for key, value in items:
-        if _is_mapping(value):
+        if _is_branch(value):
             yield from _leaves(value, key, (*above, id(branch)), max_depth)
         else:
             yield key, value
 
 
-def _is_mapping(value: Any) -> bool:
+def _is_branch(value: Any) -> bool:
     try:
-        return issubclass(type(value), Mapping)
+        return issubclass(type(value), Mapping) and not is_config(type(value))
     except Exception:
         return False
+
+
+def is_config(cls: type) -> bool:
+    """Return whether values of a type are configs of OmegaConf, which are parameters and no series for each leaf."""
+    config = getattr(sys.modules.get("omegaconf"), "DictConfig", None)
+    return isinstance(config, type) and issubclass(cls, config)
 
 
 # --------------------------------------------------------------------------------------------------------- in our terms

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLOUR_TYPES", "SIGNATURE", "channels_last", "png_of"]
+__all__ = ["COLOUR_TYPES", "SIGNATURE", "bytes_of", "channels_last", "png", "png_of"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Number of channels -> colour type.
@@ -44,3 +44,24 @@ def channels_last(image: NDArray[Any], layout: str | None) -> NDArray[Any]:
     if image.ndim != 3 or image.shape[2] not in COLOUR_TYPES:
         raise ValueError(f"an array of shape {shape} is no image of 1, 3 or 4 channels")
     return image
+
+
+def png(image: NDArray[Any], layout: str = "") -> bytes:
+    """Return an image of any numbers as a PNG file; raises `ValueError` if it is none, *layout* as `channels_last`."""
+    pixels = bytes_of(channels_last(image, layout))
+    if not pixels.size:
+        raise ValueError(f"an array of shape {image.shape} is no image")
+    return png_of(pixels)
+
+
+def bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return how light pixels or colours are, from 0 to 255; raises `ValueError` for what are no real numbers.
+
+    Floats and bools go from 0 to 1, and NaN is black.
+    """
+    if values.dtype.kind in "fb":
+        values = np.rint(np.nan_to_num(values.astype(np.float64).clip(0, 1)) * 255)
+    elif values.dtype.kind not in "iu":
+        raise ValueError(f"values of type {values.dtype} are no image")
+    found: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)
+    return found

@@ -175,6 +175,12 @@ kinds: Registry[Kind] = Registry(
         "confusion": "allogger.kinds.confusion:ConfusionKind",
         "pr_curve": "allogger.kinds.pr_curve:PrCurveKind",
         "video": "allogger.kinds.video:VideoKind",
+        "audio": "allogger.kinds.audio:AudioKind",
+        "mesh": "allogger.kinds.mesh:MeshKind",
+        "point_cloud": "allogger.kinds.point_cloud:PointCloudKind",
+        "artifact": "allogger.kinds.artifact:ArtifactKind",
+        "model": "allogger.kinds.model:ModelKind",
+        "checkpoint": "allogger.kinds.checkpoint:CheckpointKind",
     },
 )
 readers: Registry[Reader] = Registry(

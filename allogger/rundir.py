@@ -2,7 +2,9 @@
 
 A logdir holds ``run.json`` (about the run), ``*.log`` (text messages) and ``events/`` with the shards: for each process
 a *journal* while it runs, an HDF5 file and a small index when it has finished, and the files of the other outputs.
-Every shard's name carries start time, host and process id, so that no two processes ever share a file.
+Every shard's name carries start time, host and process id, so that no two processes ever share a file. In
+``artifacts/`` are the files that were logged: by their content, and the checkpoints of each key. In ``plots/`` are
+pictures of what was posted.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from allogger.errors import ConfigError, LogdirExists
 from allogger.names import MAIN_PROCESS, file_name
 
 __all__ = [
+    "ARTIFACTS",
     "EVENTS",
+    "PLOTS",
+    "PLOT_MARK",
     "RUN_FILE",
     "Shard",
     "atomic_write",
@@ -34,6 +39,7 @@ __all__ = [
     "is_here",
     "is_live",
     "is_running",
+    "is_stored_path",
     "load_json",
     "new_shard",
     "prepare",
@@ -41,11 +47,16 @@ __all__ = [
     "shard_name_of",
     "shard_names",
     "shard_of",
+    "stored_files",
     "sync_folder",
     "temporary_pid",
 ]
 
 EVENTS = "events"
+ARTIFACTS = "artifacts"
+PLOTS = "plots"
+#: Stands near the beginning of each picture that is saved there.
+PLOT_MARK = "drawn by allogger"
 RUN_FILE = "run.json"
 JOURNAL, IMAGE, INDEX = ".journal", ".h5", ".index.json"
 # Files that grow while their process runs.
@@ -59,6 +70,12 @@ _SHARD_NAME = r"(?a:\d{8}T\d{6}\.\d{6}-[A-Za-z0-9._@+=%~-]+-\d+-\d+)"
 _SHARD_FILE = rf"\.?{_SHARD_NAME}(\.[A-Za-z0-9_-]+)+"
 _EVENT_FILE = rf"(?a:events\.out\.tfevents\.\d+\..+?\.({_SHARD_NAME}))"
 _TEMPORARY = rf"(?a:\.(?:(?:{_SHARD_NAME}\.[a-z0-9.]+|run\.json)\.)?(\d+)-\d+\.tmp)"
+# Below ``artifacts``: folders that are named by a content, and one for each key that has checkpoints.
+_CONTENT = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}/(?!\.)[A-Za-z0-9._@+=~%-]{1,200}", re.ASCII)
+_CHECKPOINT = re.compile(
+    r"checkpoints/(?!\.)[A-Za-z0-9._@+=~%-]{1,200}/(latest|best|\d{8}T\d{6}\.\d{6}-\d+-[0-9a-f]{16})\.safetensors",
+    re.ASCII,
+)
 _counter = itertools.count()
 
 
@@ -245,6 +262,39 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def is_stored_path(path: str) -> bool:
+    """Return whether *path*, below a logdir, is one that allogger chooses for a file that is logged."""
+    top, _, rest = path.partition("/")
+    return top == ARTIFACTS and bool(_CONTENT.fullmatch(rest) or _CHECKPOINT.fullmatch(rest))
+
+
+def stored_files(logdir: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what `is_stored_path` says of each thing that is no folder, and temporary files; links are not followed."""
+    top = os.path.join(logdir, ARTIFACTS)
+    if os.path.islink(top) or not os.path.isdir(top):
+        return
+    for entry in _entries(top):
+        if temporary_pid(entry.name) is not None and not entry.is_dir(follow_symlinks=False):
+            yield entry
+    for first in _folders(top):
+        for second in _folders(first):
+            for entry in _entries(second):
+                path = f"{ARTIFACTS}/{first.name}/{second.name}/{entry.name}"
+                if is_stored_path(path) and not entry.is_dir(follow_symlinks=False):
+                    yield entry
+
+
+def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return []  # it was removed meanwhile, or is not ours to read
+
+
+def _folders(folder: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
+    return (entry for entry in _entries(folder) if entry.is_dir(follow_symlinks=False))
+
+
 def load_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; an empty one if it is missing, damaged, too large or no object."""
     try:
@@ -372,9 +422,34 @@ def clear(logdir: Path, *, even_live: bool = False) -> None:
         host, pid = shard_of(live[0])[1:]
         raise ConfigError(f"{str(logdir)!r} is being written by process {pid} on {host}, so it is not cleared")
     _remove_shards(events)
+    _remove_stored(logdir)
+    _remove_plots(logdir)
     for name in os.listdir(logdir):
         if name == RUN_FILE or (name.endswith(".log") and re.fullmatch(_SHARD_NAME, name[: -len(".log")])):
             (logdir / name).unlink(missing_ok=True)
+
+
+def _remove_stored(logdir: Path) -> None:
+    for entry in stored_files(logdir):
+        os.unlink(entry.path)
+        # The last one takes its folders along, unless a stranger's file is in them.
+        with contextlib.suppress(OSError):
+            for folder in Path(entry.path).relative_to(logdir).parents[:-1]:
+                os.rmdir(logdir / folder)
+
+
+def _remove_plots(logdir: Path) -> None:
+    for folder in _folders(logdir):
+        if folder.name != PLOTS:
+            continue
+        for entry in _entries(folder):
+            if entry.name.endswith(".png") and entry.is_file(follow_symlinks=False):
+                with open(entry.path, "rb") as file:
+                    is_ours = PLOT_MARK.encode() in file.read(256)
+                if is_ours:
+                    os.unlink(entry.path)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 def _remove_shards(events: Path) -> None:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from allogger.artifacts import Artifact, artifacts_of, is_file_kind
 from allogger.attempts import State, attempts_of, state_of
 from allogger.curves import Curve, aligned, check_points, numbers_of
 from allogger.errors import AlloggerError, ConfigError, DamagedFile, NoSuchKey, NotARun, UnknownName
 from allogger.extras import load
 from allogger.follow import Event, Follower
-from allogger.images import Images
-from allogger.kind import PICTURES
+from allogger.kind import MEDIA, PICTURES
+from allogger.media import Media
 from allogger.merging import Attempts, checked_attempts, merged, parts_of
 from allogger.opening import OpenShard, ends_of, open_foreign, open_others, open_shards, tell_damage
 from allogger.portions import portions_of
@@ -207,12 +208,48 @@ class Run:
             summary = summary_of(pieces_of(self._found(key), self.attempts, self._ends))
         return self.series(key).summary() if summary is None else summary
 
-    def images(self, key: str) -> Images:
+    def images(self, key: str) -> Media:
         """Return the images, or figures, of a full key, to be read one by one."""
-        self._check_kind(key, *PICTURES)
-        found = [(shard, series) for shard, series in self._found(key) if series.kind in PICTURES]
+        return self._media(key, PICTURES)
+
+    def media(self, key: str) -> Media:
+        """Return the images, figures, videos, sounds, meshes or point clouds of a full key, to be saved as files."""
+        return self._media(key, MEDIA)
+
+    def _media(self, key: str, kinds: Sequence[str]) -> Media:
+        self._check_kind(key, *kinds)
+        found = [(shard, series) for shard, series in self._found(key) if series.kind in kinds]
         with self._telling():
-            return Images.of(key, pieces_of(found, self.attempts, self._ends))
+            return Media.of(key, pieces_of(found, self.attempts, self._ends))
+
+    def artifacts(self, pattern: str | None = None) -> list[Artifact]:
+        """Return the files, folders and models that were logged under the full keys in which *pattern* is found."""
+        return self._files(pattern, lambda kind: is_file_kind(kind) and kind != "checkpoint")
+
+    def checkpoints(self, pattern: str | None = None) -> list[Artifact]:
+        """Return the checkpoints of these keys, in the order of their time; those that were removed say so."""
+        return self._files(pattern, lambda kind: kind == "checkpoint")
+
+    def checkpoint(self, alias: str = "latest", pattern: str | None = None) -> Artifact | None:
+        """Return the ``"latest"`` or the ``"best"`` checkpoint of these keys; None if there is none."""
+        if alias not in ("latest", "best"):
+            raise UnknownName.of("checkpoint", alias, ["best", "latest"])
+        found = [one for one in self.checkpoints(pattern) if alias in one.aliases]
+        if len(found) > 1:
+            names = ", ".join(repr(one.key) for one in found)
+            raise ConfigError(f"several keys have a {alias} checkpoint ({names}); choose one by pattern=")
+        return found[0] if found else None
+
+    def _files(self, pattern: str | None, wanted: Callable[[str], bool]) -> list[Artifact]:
+        files: list[Artifact] = []
+        for key in self.keys(pattern):
+            found = [(shard, series) for shard, series in self._by_key[key] if wanted(series.kind)]
+            # One key that is lost must not cost the others; the loss has been told.
+            with contextlib.suppress(DamagedFile), self._telling():
+                more, problems = artifacts_of(self.logdir, key, found, self.attempts, self._ends)
+                tell_damage(problems, self._told)
+                files += more
+        return files
 
     def follow(
         self, pattern: str | None = None, poll_seconds: float = 0.5, until: Callable[[], bool] | None = None

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from allogger.artifacts import file_findings
 from allogger.checker import Checker, FileCheck
 from allogger.errors import AlloggerError, NotARun
 from allogger.names import MAIN_PROCESS, printable
 from allogger.registry import checkers
 from allogger.rundir import (
+    ARTIFACTS,
     EVENTS,
     IMAGE,
     INDEX,
@@ -153,6 +155,9 @@ def verify(logdir: str | os.PathLike[str]) -> Verification:
     found = Verification(run)
     for name, files in files_by_shard(events).items():
         found.shards += _shard_check(events, name, files)
+    damage, notes = file_findings(run)
+    found.other_damage += damage
+    found.other_notes += notes
     about = run / RUN_FILE
     if about.is_file() and not load_json(about):
         found.other_damage.append(f"{RUN_FILE} cannot be read")
@@ -188,7 +193,7 @@ def files_by_shard(events: Path) -> dict[str, list[Checker]]:
 
 def leftovers(run: Path) -> list[Path]:
     """Return the temporary files of allogger's that are there now; one may be in use."""
-    entries = [*_entries(run), *_entries(run / EVENTS)]
+    entries = [*_entries(run), *_entries(run / EVENTS), *_entries(run / ARTIFACTS)]
     return [
         Path(entry.path)
         for entry in entries

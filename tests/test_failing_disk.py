@@ -180,6 +180,33 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     assert re.search(r"output 'hdf' lost \d+ values: 'root/large' \d+", result.stderr)
 
 
+def test_on_a_full_disk_files_are_counted_and_the_program_goes_on(
+    tmp_path: Path, run_python: Callable[..., Result], small_disk: str
+) -> None:
+    result = run_python(
+        small_disk
+        + """
+import allogger
+root = allogger.basic_configure("disk/run")
+for number in range(3):
+    root.log({"name": "large", "data": bytes(2_000_000)}, "large", data_type="artifact")
+    root.checkpoint({"large": bytes(2_000_000)})
+    root.log(float(number), "loss")
+root.log({"name": "small", "data": b"small"}, "small", data_type="artifact")
+allogger.close()
+run = allogger.open_run("disk/run")
+print(len(run["root/loss"]), [one.verify() for one in run.artifacts()], "root/large" in run, run.checkpoints())
+print([name for _, _, names in os.walk("disk/run/artifacts") for name in names])
+"""
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["3 [[]] False []", "['small']"]
+    assert result.stderr.count("No space left") == 2
+    assert "'root/large' 3" in result.stderr
+    assert "'root/checkpoint' 3" in result.stderr
+
+
 # ------------------------------------------------------------------------------------- a logdir that is no longer there
 
 

@@ -15,15 +15,15 @@ from allogger.listing import sizes
 
 __all__ = ["Du"]
 
-_KINDS = ("hdf", "journal", "tensorboard", "csv", "text", "other")
+_KINDS = ("hdf", "journal", "tensorboard", "csv", "text", "files", "other")
 
 
 class Du(Command):
     """The command ``du``."""
 
     description = (
-        "Show how many bytes the files of each run have: by output, the text log, and what else allogger\n"
-        "made (indices, run.json). Files of others are not counted."
+        "Show how many bytes the files of each run have: by output, the text log, the files that were\n"
+        "logged, and what else allogger made (indices, run.json). Files of others are not counted."
     )
     examples = (
         ("allogger du runs", "every run below runs, and the sum"),

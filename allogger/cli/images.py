@@ -1,9 +1,8 @@
-"""Images: which images does a run hold, and how do they become files?"""
+"""Images: which pictures, films, sounds and shapes does a run hold, and how do they become files?"""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from allogger.cli.output import DAMAGED, FAILED, NOTHING, Column, Output
 from allogger.cli.runs import matching, name_of, opened
 from allogger.cli.shown import clock, count
 from allogger.errors import DamagedFile, words_of
-from allogger.kind import PICTURES
+from allogger.kind import MEDIA
 from allogger.names import file_name
 
 if TYPE_CHECKING:
+    from allogger.media import Media
     from allogger.store import Run
 
 __all__ = ["Images"]
@@ -25,11 +25,15 @@ __all__ = ["Images"]
 class Images(Command):
     """The command ``images``."""
 
-    description = "List the images of runs, or write them as PNG files, in folders named like the keys."
+    description = (
+        "List the images, figures, videos, sounds, meshes and point clouds of runs, or write them as files\n"
+        "(PNG, HTML, WebP, WAV, PLY), in folders named like the keys."
+    )
     examples = (
         ("allogger images runs/a", "which there are"),
         ("allogger images runs/a -o pictures", "all of them as files"),
         ("allogger images runs/a -k sample --last 1 -o .", "the last of one key"),
+        ("allogger images runs/a -k walk --format mp4 -o .", "videos in another format"),
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -38,18 +42,19 @@ class Images(Command):
         add_keys(parser)
         add_attempts(parser)
         parser.add_argument("-n", "--last", metavar="N", type=int, default=0, help="only the last N of each key")
-        parser.add_argument("-o", "--output", metavar="DIR", help="write PNG files into this folder; none is replaced")
+        parser.add_argument("-o", "--output", metavar="DIR", help="write files into this folder; none is replaced")
+        parser.add_argument("--format", help="of the files: png, html, json, webp, gif, mp4, wav or ply")
 
     def run(self, args: argparse.Namespace, out: Output) -> None:
         """List or write them."""
         runs = list(opened(args.runs, out, args.attempts))
-        found = [(run, key) for run in runs for key in matching(run, args.keys, out) if run.kinds[key] in PICTURES]
+        found = [(run, key) for run in runs for key in matching(run, args.keys, out) if run.kinds[key] in MEDIA]
         if runs and not found and not out.code:
             out.problem(NOTHING, "there are no images")
-        rows = out.progress(_rows(found, args, len(runs) > 1, out), "writing images")
+        rows = out.progress(_rows(found, args, len(runs) > 1, out), "writing files" if args.output else "reading")
         first = next(rows, None)
         if first is not None:
-            columns = [Column("file")] if args.output else [Column("shape"), Column("dtype")]
+            columns = [Column("file")] if args.output else [Column("kind"), Column("shape"), Column("dtype")]
             head = [Column("run")] * (len(runs) > 1)
             out.table([*head, *_COLUMNS, *columns], (row for part in ([first], rows) for row in part))
 
@@ -62,41 +67,37 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     for run, key in found:
         try:
-            images = run.images(key)
-            for number in range(max(len(images) - args.last, 0) if args.last else 0, len(images)):
-                image = images[number]
+            media = run.media(key)
+            for number in range(max(len(media) - args.last, 0) if args.last else 0, len(media)):
                 row: dict[str, Any] = {
                     "run": name_of(run),
                     "key": key,
-                    "step": int(images.step[number]),
-                    "time": float(images.time[number]),
-                    "shape": list(image.shape),
-                    "dtype": str(image.dtype),
+                    "step": int(media.step[number]),
+                    "time": float(media.time[number]),
+                    "kind": run.kinds[key],
                 }
                 if args.output:
-                    folders = [run.logdir.name] * has_runs + key.split("/")
-                    place = Path(args.output, *map(file_name, folders))
-                    row["file"] = str(place.with_name(f"{place.name}-{row['step']}-{number}.png"))
-                    layout = str(images.attrs(number).get("layout", ""))
-                    if not _written(Path(row["file"]), image, layout, out):
+                    folder = Path(args.output, file_name(run.logdir.name)) if has_runs else Path(args.output)
+                    row["file"] = _written(media, number, folder, args.format, out)
+                    if row["file"] is None:
                         continue
+                else:
+                    # Of several arrays, the first: places in space come before their colours.
+                    value = media[number]
+                    array = next(iter(value.values())) if isinstance(value, dict) and value else value
+                    row |= {"shape": list(getattr(array, "shape", ())), "dtype": str(getattr(array, "dtype", ""))}
                 yield row
         except DamagedFile as error:
             out.problem(DAMAGED, words_of(error))
 
 
-def _written(path: Path, image: Any, layout: str, out: Output) -> bool:
-    from allogger.cli.png import png
-
+def _written(media: Media, number: int, folder: Path, format: str | None, out: Output) -> str | None:
     try:
-        data = png(image, layout)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(data)
-    except FileExistsError:
-        out.problem(FAILED, f"{path} exists, and stays as it is")
-    except ValueError as error:
-        out.problem(FAILED, f"{path}: {error}")
-    else:
-        return True
-    return False
+        return str(media.save_one(number, folder, format))
+    except FileExistsError as error:
+        out.problem(FAILED, f"{error.filename} exists, and stays as it is")
+    except DamagedFile:
+        raise
+    except (ValueError, ImportError) as error:
+        out.problem(FAILED, f"{media.key!r}, step {media.step[number]}: {words_of(error)}")
+    return None

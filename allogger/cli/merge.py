@@ -13,7 +13,7 @@ from allogger.cli.export import exported, refuse
 from allogger.cli.output import Column, Output
 from allogger.cli.runs import opened
 from allogger.errors import ConfigError
-from allogger.rundir import EVENTS, IMAGE, RUN_FILE, new_shard, shard_names
+from allogger.rundir import EVENTS, IMAGE, RUN_FILE, new_shard, shard_names, stored_files, temporary_pid
 
 if TYPE_CHECKING:
     from allogger.store import Run
@@ -26,8 +26,8 @@ class Merge(Command):
 
     description = (
         "Write what all processes and attempts of a run have logged into one HDF5 file, in the order in which it\n"
-        "reads back: into a new logdir, with the text logs and run.json of the run beside it, or, when the name ends\n"
-        "in .h5, as a file alone, which may hold several runs. The runs stay as they are."
+        "reads back: into a new logdir, with the text logs, run.json and the logged files of the run beside it, or,\n"
+        "when the name ends in .h5, as a file alone, which may hold several runs. The runs stay as they are."
     )
     examples = (
         ("allogger merge runs/a -o merged", "a new logdir with one file for all processes"),
@@ -50,6 +50,8 @@ class Merge(Command):
             return
         if target.suffix in (".h5", ".hdf5"):
             exported(runs, target, "hdf", None, out)
+            if any(True for run in runs for _ in stored_files(run.logdir)):
+                out.say("files that were logged stay with their runs; the file has their names and checksums")
         elif len(runs) > 1:
             raise ConfigError(f"a logdir is for one run, and these are {len(runs)}; a name with .h5 takes several")
         else:
@@ -70,6 +72,16 @@ def _make_logdir(run: Run, target: Path, out: Output) -> None:
         for name in [RUN_FILE, *(f"{name}.log" for name in shard_names(run.logdir, ".log"))]:
             if (run.logdir / name).is_file() and not (run.logdir / name).is_symlink():
                 shutil.copyfile(run.logdir / name, temporary / name)
+        for entry in stored_files(run.logdir):
+            # Not the links to checkpoints, which would have to lead to the same one.
+            if temporary_pid(entry.name) is None and entry.is_file(follow_symlinks=False):
+                copy = temporary / Path(entry.path).relative_to(run.logdir)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                # Nobody ever changes such a file.
+                try:
+                    os.link(entry.path, copy)
+                except OSError:
+                    shutil.copyfile(entry.path, copy)
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -18,6 +18,8 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _SPANS = (("y", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 # An array with more values is told by its dtype and shape.
 _MOST_VALUES = 16
+# So much is shown of other objects than texts, such as figures.
+_MOST_CHARACTERS = 2000
 
 
 class Moment(float):
@@ -36,7 +38,10 @@ def plain(value: Any) -> str:
         return ", ".join(map(plain, value))
     if hasattr(value, "dtype"):
         return _array(value)
-    return printable(str(value))
+    if isinstance(value, Mapping) and any(hasattr(item, "dtype") for item in value.values()):
+        return ", ".join(f"{printable(str(name))}: {plain(item)}" for name, item in value.items())
+    text = printable(str(value))
+    return text if isinstance(value, str) or len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
 def _array(value: Any) -> str:

@@ -1,8 +1,8 @@
-"""Shown: what does TensorBoard show of tables, confusion matrices, curves and videos?"""
+"""Shown: what does TensorBoard show of tables, confusion matrices, curves, videos, sounds and meshes?"""
 
 from __future__ import annotations
 
-import io
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -11,11 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from allogger.films import gif, pictures_of
+from allogger.kinds.mesh import MeshKind
+from allogger.kinds.point_cloud import PointCloudKind
 from allogger.kinds.pr_curve import THRESHOLDS
 from allogger.kinds.table import Column, columns_of
+from allogger.ply import colour_bytes
 from allogger.record import Payload
+from allogger.sounds import wav_of
 
-__all__ = ["NotShown", "animation", "confusion_pixels", "pr_curve_rows", "table_text"]
+__all__ = [
+    "NotShown",
+    "animation",
+    "confusion_pixels",
+    "file_text",
+    "mesh_tensors",
+    "pr_curve_rows",
+    "sound",
+    "table_text",
+]
 
 
 class NotShown(Exception):
@@ -64,6 +78,15 @@ def _text(cell: Any, unit: str = "") -> str:
     text = " ".join(f"{cell}{unit}".split())
     text = text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def file_text(payload: Payload) -> str:
+    """Return name, size, hash and place of a file that was logged."""
+    told = json.loads(str(payload))
+    metric = f", metric {told['metric']}" if "metric" in told else ""
+    return (
+        f"{_text(told['name'])}, {told['size']:,} bytes{metric}, SHA-256 {_text(told['sha256'])}, {_text(told['path'])}"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ matrices and curves
@@ -115,42 +138,57 @@ _DEFAULT_FPS = 10.0
 # Files are written by one thread, which more pixels would keep from its work. Of a longer video every second, third and
 # so on picture is shown, of a very large one every second, third and so on pixel.
 _MOST_PIXELS = 2**22
-# So many of them say which colours there are.
-_SAMPLE = 2**16
 
 
 def animation(frames: NDArray[Any], attrs: Mapping[str, Any]) -> tuple[int, int, bytes]:
     """Return the height, the width and an animated GIF; raises `NotShown` without Pillow."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise NotShown("videos are shown with Pillow only: pip install 'allogger[images]'") from None
-    axes = str(attrs["layout"])
-    pictures = frames[..., None] if axes == "THW" else np.moveaxis(frames, 1, -1) if axes == "TCHW" else frames
+    pictures = pictures_of(frames, str(attrs["layout"]))
     count, height, width, _ = pictures.shape
     coarse = math.ceil(math.sqrt(height * width / _MOST_PIXELS))
     pictures = pictures[:, ::coarse, ::coarse]
     every = math.ceil(count * pictures.shape[1] * pictures.shape[2] / _MOST_PIXELS)
-    pixels = _as_bytes(pictures[::every])
-    if max(pixels.shape[1:3]) >= 2**16:
-        raise NotShown(f"a GIF has no pictures of {width} x {height} pixels")
-    shown = [Image.fromarray(picture) for picture in pixels]
-    if shown[0].mode == "RGB":
-        # One set of colours for all pictures: Pillow takes much longer to choose them for each.
-        colours = pixels.reshape(-1, 3)
-        sample = Image.fromarray(colours[None, :: math.ceil(len(colours) / _SAMPLE)])
-        palette = sample.quantize(256)
-        shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in shown]
-    file = io.BytesIO()
-    # Milliseconds: viewers slow down what is faster than 50 pictures per second, and a GIF has 16 bits for hundredths.
-    duration = int(np.clip(round(1000 * every / max(attrs.get("fps", _DEFAULT_FPS), 1e-3)), 20, 655_350))
-    shown[0].save(file, "GIF", save_all=True, append_images=shown[1:], duration=duration, loop=0)
-    return shown[0].height, shown[0].width, file.getvalue()
+    pictures = pictures[::every]
+    try:
+        encoded = gif(pictures, attrs.get("fps", _DEFAULT_FPS) / every)
+    except ImportError:
+        raise NotShown("videos are shown with Pillow only: pip install 'allogger[images]'") from None
+    except ValueError as error:
+        raise NotShown(str(error)) from None
+    return pictures.shape[1], pictures.shape[2], encoded
 
 
-def _as_bytes(pictures: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return grey pictures, or RGB ones with their axis of channels."""
-    if pictures.dtype.kind == "f":
-        pictures = np.rint(np.nan_to_num(pictures.astype(np.float64).clip(0, 1)) * 255)
-    channels = 0 if pictures.shape[3] == 1 else slice(3)
-    return np.ascontiguousarray(pictures[..., channels].astype(np.uint8))
+# --------------------------------------------------------------------------------------------------------------- sounds
+
+
+def sound(samples: NDArray[Any], attrs: Mapping[str, Any]) -> tuple[int, int, int, bytes]:
+    """Return the rate, the number of channels, that of samples of each, and a WAV file."""
+    columns = samples.T if attrs["layout"] == "CT" else samples
+    channels = columns.shape[1] if columns.ndim > 1 else 1
+    try:
+        return attrs["rate"], channels, len(columns), wav_of(columns, attrs["rate"])
+    except ValueError as error:
+        raise NotShown(str(error)) from None
+
+
+# ---------------------------------------------------------------------------------------------- meshes and point clouds
+
+
+def mesh_tensors(kind: str, payload: NDArray[Any], attrs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return ``VERTEX`` (float32) and, if there are any, ``FACE`` (int32) and ``COLOR`` (uint8), each of shape (N, 3).
+
+    TensorBoard has colours of vertices only, so a mesh with those of faces gets vertices of its own for each face.
+    """
+    parts = (MeshKind() if kind == "mesh" else PointCloudKind()).decode(payload, attrs)
+    places, faces, colors = parts.get("vertices", parts.get("points")), parts.get("faces"), parts.get("colors")
+    if "face_colors" in parts and colors is None:
+        places, colors = places[faces.ravel()], parts["face_colors"].repeat(3, axis=0)
+        faces = np.arange(len(places)).reshape(-1, 3)
+    if not len(places):
+        raise NotShown(f"a {kind.replace('_', ' ')} without any points")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = {"VERTEX": places.astype("<f4")}
+    if faces is not None and len(faces):
+        found["FACE"] = faces.astype("<i4")
+    if colors is not None:
+        found["COLOR"] = colour_bytes(colors[:, :3])
+    return found

@@ -26,6 +26,7 @@ __all__ = [
     "crc32c",
     "double_field",
     "file_version_event",
+    "float_field",
     "frame",
     "int_field",
     "masked_crc",
@@ -64,6 +65,11 @@ def int_field(number: int, value: int) -> bytes:
 def double_field(number: int, value: float) -> bytes:
     """Return a field of a protocol buffer, of type double."""
     return _varint(number << 3 | 1) + struct.pack("<d", value)
+
+
+def float_field(number: int, value: float) -> bytes:
+    """Return a field of a protocol buffer, of type float."""
+    return _varint(number << 3 | 5) + struct.pack("<f", value)
 
 
 def bytes_field(number: int, value: bytes) -> bytes:

@@ -37,10 +37,10 @@ __all__ = [
     "EventValues",
     "Tensor",
     "Value",
+    "encoded_bytes",
     "event_values",
     "histogram",
     "hparams",
-    "image_bytes",
     "is_number",
     "plugin_of",
     "simple_value",
@@ -239,11 +239,11 @@ def histogram(event: bytes, content: Field) -> NDArray[np.float64]:
     return np.stack([left, right, counts], axis=1)
 
 
-def image_bytes(event: bytes, content: Field) -> bytes:
-    """Return the encoded picture, such as the content of a PNG file."""
+def encoded_bytes(event: bytes, content: Field) -> bytes:
+    """Return an encoded picture or sound, such as the content of a PNG or WAV file."""
     for field in _of(event, content, 4):
         return event[field.start : field.stop]
-    raise ValueError("a picture without content")
+    raise ValueError("a picture or sound without content")
 
 
 # ------------------------------------------------------------------------------------------------------ hyperparameters

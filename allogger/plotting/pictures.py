@@ -75,7 +75,12 @@ def draw_images(ax: Axes, run: Run, key: str) -> None:
     """Draw some of the images, from the first to the last, each with its step."""
     images = run.images(key)
     chosen = np.unique(np.linspace(0, len(images) - 1, _MAX_IMAGES).round().astype(int)).tolist()
-    pictures = [_pixels(images[number]) for number in chosen]
+    found = {number: image for number in chosen if isinstance(image := images[number], np.ndarray)}
+    if not found:
+        ax.set_title(f"{plain(key)} (figures of plotly; 'allogger images' writes them)", loc="left", fontsize="medium")
+        ax.set_axis_off()
+        return
+    chosen, pictures = list(found), [_pixels(image) for image in found.values()]
     width = max(picture.shape[1] / picture.shape[0] for picture in pictures)
     # The tiles fill axes that are about twice as wide as high.
     columns = min(len(pictures), max(1, round(np.sqrt(len(pictures) * 1.8 / width))))

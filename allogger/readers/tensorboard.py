@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +19,12 @@ from allogger.formats.picture import pixels_of
 from allogger.formats.tfframes import HEADER_BYTES, FrameFile, Frames
 from allogger.formats.tfscalars import ROW, ScalarTable
 from allogger.formats.tfvalues import HPARAMS, IMAGES, SCALARS, TEXTS, Value
+from allogger.inputs import MOST_BYTES
 from allogger.reader import Columns, Reader, SeriesId, uniform
 from allogger.readers.params import params_beside
 from allogger.record import MAIN_PROCESS, full_key, normal_scope, split_full_key
 from allogger.rundir import event_shard_of, shard_of
+from allogger.sounds import read_wav
 
 __all__ = ["TensorboardReader"]
 
@@ -161,8 +164,8 @@ class TensorboardReader(Reader):
         if value.what == "tensor" and plugin != "audio":
             is_text = tfvalues.tensor_shape(event, value.content)[0] == tfvalues.STRING
             return {TEXTS: "text", IMAGES: "image"}.get(plugin, "text" if is_text else "array")
-        if value.what in ("image", "histogram"):
-            return "image" if value.what == "image" else "array"
+        if value.what in ("image", "audio", "histogram"):
+            return "array" if value.what == "histogram" else value.what
         if value.what == "metadata":
             return None
         what = (value.tag, "audio" if plugin == "audio" else value.what)
@@ -300,7 +303,10 @@ def _decoded(event: bytes, value: Value, plugin: str, item: int) -> tuple[Any, M
     if value.what == "histogram":
         return tfvalues.histogram(event, value.content), _COLUMNS
     if value.what == "image":
-        return pixels_of(tfvalues.image_bytes(event, value.content)), _LAYOUT
+        return pixels_of(tfvalues.encoded_bytes(event, value.content)), _LAYOUT
+    if value.what == "audio":
+        samples, rate = read_wav(io.BytesIO(tfvalues.encoded_bytes(event, value.content)), MOST_BYTES)
+        return samples, {"layout": "T" if samples.ndim == 1 else "TC", "rate": rate}
     items = tfvalues.tensor(event, value.content)
     if isinstance(items, np.ndarray):
         return items, _COLUMNS if plugin == tfvalues.HISTOGRAMS else {}

@@ -28,8 +28,8 @@ class CsvWriter(Writer):
         self._has_mended = shard.process != MAIN_PROCESS
 
     def accepts(self, kind: str) -> bool:
-        """Take what fits into one cell: single numbers, texts, and parameters as JSON."""
-        return kind in ("scalar", "text", "params")
+        """Take what fits into one cell: single numbers, texts, parameters and what is known of files as JSON."""
+        return kind in ("scalar", "text", "params", "artifact", "model", "checkpoint")
 
     def write(self, batch: Batch) -> None:
         """Append the batch, or raise `OSError` and leave the file as it was."""

@@ -18,11 +18,21 @@ from numpy.typing import NDArray
 
 from allogger.errors import ConfigError
 from allogger.formats.append import AppendFile
-from allogger.formats.shown import NotShown, animation, confusion_pixels, pr_curve_rows, table_text
+from allogger.formats.shown import (
+    NotShown,
+    animation,
+    confusion_pixels,
+    file_text,
+    mesh_tensors,
+    pr_curve_rows,
+    sound,
+    table_text,
+)
 from allogger.formats.tfevents import (
     bytes_field,
     double_field,
     file_version_event,
+    float_field,
     int_field,
     replace_events,
     scalar_events,
@@ -35,9 +45,16 @@ from allogger.writer import Writer
 
 __all__ = ["TensorboardWriter"]
 
+_IN_PARTS = ("mesh", "point_cloud")
 _KINDS = frozenset(
-    {"scalar", "histogram", "image", "text", "params", "figure", "table", "confusion", "pr_curve", "video"}
+    {
+        *("scalar", "histogram", "image", "text", "params", "figure", "table", "confusion", "pr_curve", "video"),
+        *("audio", *_IN_PARTS),
+        *("artifact", "model", "checkpoint"),
+    }
 )
+# TensorBoard's numbers of the parts of a mesh, and of the dtypes of these. Each part has a tag of its own.
+_PARTS = {"VERTEX": (1, 1), "FACE": (2, 3), "COLOR": (3, 4)}
 
 
 class _Refused(Exception):
@@ -54,8 +71,9 @@ class TensorboardWriter(Writer):
     What TensorBoard's format cannot take is changed thus: scalars become float32 (too large ones infinite), complex
     ones are rejected; histograms count finite values only, and are empty where there are none; images become 8-bit
     PNG, where floats go from 0 to 1 and NaN is black; a lone surrogate in a text is written as ``\\udc80``, in a key
-    it rejects the values. Parameters and tables become Markdown, confusion matrices and figures images, and videos
-    animated images; see `allogger.formats.shown`. Arrays have no place.
+    it rejects the values. Parameters and tables become Markdown, confusion matrices and figures images, videos animated
+    images, sounds WAV files, and meshes and point clouds a tag for each of their parts; see `allogger.formats.shown`.
+    Of files there is a line of text. Arrays and figures of plotly have no place.
 
     *use_hdf_hook* is kept for the manager, which then routes the values to HDF5 too. *bins* is the number of bins of a
     histogram. Raises `ConfigError` for other values than a bool and a positive int.
@@ -167,7 +185,8 @@ def _encoded(batch: Batch, bins: int) -> tuple[bytes, list[_Refusal]]:
                 rows.append((record.series.index, record.step, record.time, _number(record.payload)))
                 places.append(place)
             else:
-                events.append(_event(record, bins))
+                values = _values(record, bins).items()
+                events += [summary_event(tag, record.step, record.time, value) for tag, value in values]
         # Whatever goes wrong with one value must not take the others along.
         except Exception as error:
             why = str(error) if isinstance(error, _Refused | NotShown) else f"it cannot be encoded: {error!r:.200}"
@@ -210,11 +229,12 @@ def _first_steps(batch: Batch, known: Set[bytes]) -> dict[bytes, int]:
     for index, row in zip(indices.tolist(), rows.tolist(), strict=True):
         first = float(batch.time[row]), int(batch.step[row])
         firsts[batch.names[index]] = min(firsts.get(batch.names[index], first), first)
+    in_parts = {record.series for record in batch.objects if record.kind in _IN_PARTS}
     found = {}
     for series, (_, step) in firsts.items():
         with contextlib.suppress(_Refused):
-            if (tag := _tag(series)) not in known:
-                found[tag] = step
+            tags = [_tag(series), *(_part(series, part) for part in (_PARTS if series in in_parts else ()))]
+            found.update({tag: step for tag in tags if tag not in known})
     return found
 
 
@@ -231,15 +251,33 @@ def _number(payload: Payload | float) -> np.float32:
     return number
 
 
-def _event(record: Record, bins: int) -> bytes:
+def _part(series: Series, part: str) -> bytes:
+    return _tag(series) + f"_{part}".encode()
+
+
+def _values(record: Record, bins: int) -> dict[bytes, bytes]:
+    """Return by tag the fields of TensorBoard's ``Summary.Value`` that show a record."""
+    if record.kind not in _IN_PARTS:
+        return {_tag(record.series): _value(record, bins)}
+    parts = mesh_tensors(record.kind, np.asarray(record.payload), record.attrs)
+    components = sum(1 << _PARTS[part][0] for part in parts)
+    name = _tag(record.series)
+    return {_part(record.series, part): _mesh(name, part, its, components) for part, its in parts.items()}
+
+
+def _value(record: Record, bins: int) -> bytes:
     if record.kind == "histogram":
         value = bytes_field(_HISTOGRAM, _histogram(np.asarray(record.payload), bins))
+    elif record.kind == "figure" and isinstance(record.payload, str):
+        raise _Refused("TensorBoard shows no figures of plotly; 'allogger images' writes them as HTML")
     elif record.kind in ("image", "figure"):
         value = bytes_field(_IMAGE, _image(np.asarray(record.payload), record.attrs.get("layout")))
     elif record.kind == "text":
         value = _TEXT_METADATA + bytes_field(_TENSOR, _text(str(record.payload)))
     elif record.kind == "params":
         value = _TEXT_METADATA + bytes_field(_TENSOR, _text(_indented(str(record.payload))))
+    elif record.kind in ("artifact", "model", "checkpoint"):
+        value = _TEXT_METADATA + bytes_field(_TENSOR, _text(file_text(_stored(record))))
     elif record.kind == "table":
         value = _TEXT_METADATA + bytes_field(_TENSOR, _text(table_text(_stored(record), record.attrs)))
     elif record.kind == "confusion":
@@ -248,9 +286,11 @@ def _event(record: Record, bins: int) -> bytes:
         value = _pr_curve(pr_curve_rows(np.asarray(record.payload), record.attrs))
     elif record.kind == "video":
         value = bytes_field(_IMAGE, _encoded_image(*animation(np.asarray(record.payload), record.attrs)))
+    elif record.kind == "audio":
+        value = bytes_field(_AUDIO, _audio(*sound(np.asarray(record.payload), record.attrs)))
     else:
         raise _Refused(f"TensorBoard has no place for values of kind {record.kind!r}")
-    return summary_event(_tag(record.series), record.step, record.time, value)
+    return value
 
 
 def _stored(record: Record) -> Payload:
@@ -258,7 +298,7 @@ def _stored(record: Record) -> Payload:
 
 
 # The messages below are those of TensorBoard's summary.proto and tensor.proto; here their fields have numbers only.
-_IMAGE, _HISTOGRAM, _TENSOR, _METADATA = 4, 5, 8, 9
+_IMAGE, _HISTOGRAM, _AUDIO, _TENSOR, _METADATA = 4, 5, 6, 8, 9
 
 
 def _histogram(payload: NDArray[Any], bins: int) -> bytes:
@@ -311,12 +351,34 @@ def _text(text: str) -> bytes:
 
 
 def _pr_curve(rows: NDArray[np.float32]) -> bytes:
-    # plugin_data { plugin_name, content { num_thresholds } }
-    plugin = bytes_field(1, b"pr_curves") + bytes_field(2, int_field(2, rows.shape[1]))
-    shape = b"".join(bytes_field(2, int_field(1, size)) for size in rows.shape)
-    # dtype: DT_FLOAT, tensor_shape, tensor_content
-    tensor = int_field(1, 1) + bytes_field(2, shape) + bytes_field(4, rows.astype("<f4").tobytes())
-    return bytes_field(_METADATA, bytes_field(1, plugin)) + bytes_field(_TENSOR, tensor)
+    # DT_FLOAT; content { num_thresholds }
+    return _tensor(b"pr_curves", int_field(2, rows.shape[1]), 1, rows.astype("<f4"))
+
+
+def _mesh(name: bytes, part: str, rows: NDArray[Any], components: int) -> bytes:
+    content_type, dtype = _PARTS[part]
+    # A batch of one.
+    batch = rows[None]
+    shape = b"".join(int_field(6, size) for size in batch.shape)
+    # content { name, content_type, json_config, shape, components }
+    content = bytes_field(2, name) + int_field(3, content_type) + bytes_field(5, b"{}")
+    return _tensor(b"mesh", content + shape + int_field(7, components), dtype, batch)
+
+
+def _tensor(plugin: bytes, content: bytes, dtype: int, items: NDArray[Any]) -> bytes:
+    """Return an array, little-endian, and what a plug-in of TensorBoard is told of it."""
+    # plugin_data { plugin_name, content }
+    metadata = bytes_field(1, bytes_field(1, plugin) + bytes_field(2, content))
+    shape = b"".join(bytes_field(2, int_field(1, size)) for size in items.shape)
+    # dtype, tensor_shape, tensor_content
+    tensor = int_field(1, dtype) + bytes_field(2, shape) + bytes_field(4, items.tobytes())
+    return bytes_field(_METADATA, metadata) + bytes_field(_TENSOR, tensor)
+
+
+def _audio(rate: int, channels: int, frames: int, encoded: bytes) -> bytes:
+    # sample_rate, num_channels, length_frames, encoded_audio_string, content_type
+    front = float_field(1, rate) + int_field(2, channels) + int_field(3, frames)
+    return front + bytes_field(4, encoded) + bytes_field(5, b"audio/wav")
 
 
 # --------------------------------------------------------------------------------------------------------------- images

@@ -13,17 +13,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import polars as pl
+import pydantic
 import pytest
 import torch
+import trimesh
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 from allogger.kinds.array import ArrayKind
+from allogger.kinds.audio import AudioKind
 from allogger.kinds.confusion import ConfusionKind
 from allogger.kinds.figure import FigureKind
 from allogger.kinds.histogram import HistogramKind
 from allogger.kinds.image import ImageKind
+from allogger.kinds.mesh import MeshKind
 from allogger.kinds.params import ParamsKind
+from allogger.kinds.point_cloud import PointCloudKind
 from allogger.kinds.pr_curve import PrCurveKind
 from allogger.kinds.scalar import ScalarKind
 from allogger.kinds.table import TableKind
@@ -31,6 +38,7 @@ from allogger.kinds.text import TextKind
 from allogger.kinds.video import VideoKind
 from allogger.plain import Unstorable
 from allogger.testing import KindContract
+from allogger.testing.rows import same
 
 
 class TestScalarKind(KindContract):
@@ -116,6 +124,11 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Config(pydantic.BaseModel):
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (64, 64)
+
+
 @dataclasses.dataclass
 class Optimizer:
     name: str = "adam"
@@ -133,6 +146,8 @@ class TestParamsKind(KindContract):
         yield {"nested": {"deeper": {"list": [1, [2.5, {"x": "y"}]]}}, "": "", "a/b": 1, "a.b": 2}
         yield Optimizer()
         yield argparse.Namespace(optimizer=Optimizer(rate=0.5), path=Path("data"), sizes=(64, 64))
+        yield Config(rate=0.5)
+        yield OmegaConf.create({"rate": 0.5, "sizes": [64, {"a": "x"}]})
         yield types.SimpleNamespace(rate=np.float32(0.1), size=np.int64(3), colour=Colour.RED, options={"b", "a"})
 
     def same(self, value: Any, shown: Any) -> bool:
@@ -143,6 +158,10 @@ class TestParamsKind(KindContract):
 def _as_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _as_json(dataclasses.asdict(value))
+    if isinstance(value, pydantic.BaseModel):
+        return _as_json(value.model_dump())
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value)
     if isinstance(value, argparse.Namespace | types.SimpleNamespace):
         return _as_json(vars(value))
     if isinstance(value, dict):
@@ -167,11 +186,14 @@ class TestFigureKind(KindContract):
         yield figure
         yield figure.add_subplot()
         yield Figure(figsize=(1, 1), dpi=20).subfigures(1, 2)[0]
+        yield go.Figure(go.Scatter(x=np.arange(3.0), y=[1, None, "é"]), {"title": {"text": "a title"}})
 
     def same(self, value: Any, shown: Any) -> bool:
         """Return whether *shown* is the picture of *value*, or another figure that looks alike."""
-        pixels = shown if isinstance(shown, np.ndarray) else FigureKind().encode(shown)[0]
-        return bool(np.array_equal(FigureKind().encode(value)[0], pixels))
+        kind = FigureKind()
+        payload, other = (one if isinstance(one, np.ndarray) else kind.encode(one)[0] for one in (value, shown))
+        # As dicts, because plotly does not keep the order of names.
+        return bool(np.array_equal(payload, other)) or kind.decode(payload, {}) == kind.decode(other, {})
 
 
 class TestTableKind(KindContract):
@@ -242,6 +264,55 @@ class TestVideoKind(KindContract):
         """Return whether *shown* has the frames of *value*."""
         one, other = (each["frames"] if isinstance(each, dict) else each for each in (value, shown))
         return super().same(one, other)
+
+
+class TestAudioKind(KindContract):
+    def make_kind(self) -> AudioKind:
+        return AudioKind()
+
+    def values(self) -> Iterable[Any]:
+        samples = np.arange(12, dtype=np.int16).reshape(6, 2)
+        yield from ((samples[:, 0], 8000), {"samples": samples.T, "rate": 1}, (torch.rand(1, 5), 2**32 - 1))
+        yield {"samples": samples[:2], "rate": 44_100, "layout": "CT"}
+        yield (np.array([0, 128, 255], np.uint8), 8000.0)
+        yield (np.array([np.nan, -np.inf], ">f8"), 8000)
+
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* has the samples of *value*."""
+        one, other = (
+            each["samples"] if isinstance(each, dict) else each[0] if isinstance(each, tuple) else each
+            for each in (value, shown)
+        )
+        return super().same(one, other)
+
+
+class _ShapeContract(KindContract):
+    def same(self, value: Any, shown: Any) -> bool:
+        """Return whether *shown* has the arrays of *value*."""
+        kind = self.make_kind()
+        one, other = (kind.decode(*kind.encode(each)) for each in (value, shown))
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+
+
+class TestMeshKind(_ShapeContract):
+    def make_kind(self) -> MeshKind:
+        return MeshKind()
+
+    def values(self) -> Iterable[Any]:
+        square = {"vertices": np.eye(4, 3), "faces": np.array([[0, 1, 2], [1, 2, 3]], np.int32)}
+        yield from (square, {**square, "colors": np.full((4, 4), 7, np.uint8)}, trimesh.creation.box())
+        yield {**square, "colors": torch.rand(4, 3), "face_colors": np.zeros((2, 3))}
+        yield {"vertices": np.zeros((0, 3), ">f2"), "faces": []}
+
+
+class TestPointCloudKind(_ShapeContract):
+    def make_kind(self) -> PointCloudKind:
+        return PointCloudKind()
+
+    def values(self) -> Iterable[Any]:
+        yield from (np.eye(3), torch.rand(5, 6), np.zeros((2, 7), np.float32), np.zeros((0, 3)), [[1, 2, 3]])
+        yield {"points": np.arange(6).reshape(2, 3), "colors": np.full((2, 4), 9, np.uint8)}
+        yield trimesh.PointCloud(np.eye(3), colors=np.full((3, 4), 9, np.uint8))
 
 
 def test_parameters_that_would_not_read_back_are_refused() -> None:

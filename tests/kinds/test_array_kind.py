@@ -14,6 +14,7 @@ from numpy.lib.recfunctions import repack_fields
 
 from allogger.kinds.array import ArrayKind
 from allogger.plain import Unstorable
+from tests.naming import shown
 
 dtypes = st.one_of(
     npst.boolean_dtypes(),
@@ -112,7 +113,7 @@ def test_numbers_texts_and_lists_can_be_stored_as_arrays(value: Any, expected: A
     np.testing.assert_array_equal(payload, expected, strict=True)
 
 
-@pytest.mark.parametrize("value", [None, np.array([None]), {"a": 1}, "a\0", object(), 2**70], ids=repr)
+@pytest.mark.parametrize("value", [None, np.array([None]), {"a": 1}, "a\0", object(), 2**70], ids=shown)
 def test_what_would_not_read_back_is_refused(value: Any) -> None:
     with pytest.raises(Unstorable):
         ArrayKind().encode(value)
@@ -154,3 +155,21 @@ def test_a_read_back_array_is_shown_as_it_is() -> None:
     payload, attrs = ArrayKind().encode(value)
 
     assert ArrayKind().decode(payload, attrs) is payload
+
+
+def test_an_array_may_come_with_attributes() -> None:
+    value = np.arange(3)
+
+    payload, attrs = ArrayKind().encode({"array": value, "meta": {"unit": "m", "shape_key": ("time",)}})
+
+    assert np.array_equal(payload, value)
+    assert not np.shares_memory(np.asarray(payload), value)
+    assert attrs == {"unit": "m", "shape_key": ["time"]}
+
+
+@pytest.mark.parametrize(
+    "value", [{"array": [1]}, {"array": [1], "meta": None}, {"array": [1], "meta": {"a": object()}}, {"meta": {}}]
+)
+def test_attributes_that_json_cannot_hold_refuse_the_array(value: Any) -> None:
+    with pytest.raises(Unstorable):
+        ArrayKind().encode(value)

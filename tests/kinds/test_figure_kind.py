@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import plotly
+import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as of_numpy
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -22,6 +26,7 @@ import allogger
 from allogger.formats.picture import pixels_of
 from allogger.kinds.figure import FigureKind
 from allogger.plain import Unstorable
+from tests.everywhere import series_of
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +130,7 @@ def test_a_figure_that_cannot_be_drawn_is_counted(tmp_path: Path, caplog: pytest
 
     assert figure.canvas is canvas
     assert "matplotlib cannot draw the figure: ValueError: \\no such thing" in caplog.text
-    assert "a figure is one of matplotlib, its axes, or pyplot, not a value of type float" in caplog.text
+    assert "a figure is one of matplotlib, its axes, pyplot, or one of plotly, not a value of type float" in caplog.text
     assert "2 values were not stored" in caplog.text
 
 
@@ -138,3 +143,92 @@ def test_a_program_without_matplotlib_does_not_import_it(tmp_path: Path) -> None
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# --------------------------------------------------------------------------------------------------------------- plotly
+
+NUMBERS = of_numpy.arrays(st.sampled_from(["f4", "f8", "i4", "u1"]), st.integers(0, 5))
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.tuples(NUMBERS, st.text(max_size=5), st.floats(allow_nan=False)), min_size=1, max_size=2))
+def test_figures_of_plotly_come_back_as_the_same_figures(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[Any]
+) -> None:
+    figures = [
+        go.Figure([go.Scatter(x=x, y=x[::-1], name=name), go.Bar(y=[size, None])], {"title": {"text": name}})
+        for x, name, size in parts
+    ]
+
+    for series in series_of(tmp_path_factory.mktemp("run"), "figure", figures):
+        assert series.kind == "figure"
+        assert series.meta == {"library": "plotly"}
+        for shown, figure in zip(series.value, figures, strict=True):
+            assert shown == json.loads(figure.to_json())
+            assert json.loads(go.Figure(shown).to_json()) == shown
+
+
+def _of_plotly() -> go.Figure:
+    return go.Figure(go.Surface(z=np.arange(6.0).reshape(2, 3)))
+
+
+def test_tensorboard_says_once_that_it_shows_no_figures_of_plotly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with allogger.run(tmp_path, ["tensorboard"]) as root:
+        for _ in range(3):
+            root.log(_of_plotly(), "plot")
+        root.log(_figure(), "plot")
+
+    assert len([text for text in caplog.messages if "shows no figures of plotly" in text]) == 1
+    assert "cannot represent 3 values: 'root/plot' 3" in caplog.text
+    run = allogger.open_run(tmp_path)
+    assert [type(value) for value in run["root/plot"].value] == [dict, dict, dict, np.ndarray]
+    axes = run.plot("plot")
+    assert len(axes.images) == 1
+
+
+def test_a_key_of_figures_of_plotly_alone_can_be_plotted(tmp_path: Path) -> None:
+    with allogger.run(tmp_path) as root:
+        root.log(_of_plotly(), "plot")
+
+    assert "figures of plotly" in allogger.open_run(tmp_path).plot("plot").get_title(loc="left")
+
+
+def test_a_figure_of_plotly_becomes_a_page_that_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with allogger.run(tmp_path / "run") as root:
+        root.log(_of_plotly(), "plot")
+        root.log(_figure(), "plot")
+    media = allogger.open_run(tmp_path / "run").media("root/plot")
+
+    page, picture = media.save(tmp_path)
+
+    text = page.read_text()
+    assert page.name == "plot-1-0.html"
+    # The library itself, not a link to it, and the data.
+    assert plotly.offline.get_plotlyjs()[:1000] in text
+    assert "<script src=" not in text
+    assert '"bdata"' in text
+    np.testing.assert_array_equal(plt.imread(picture)[..., :3] * 255, media[1])
+    with pytest.raises(allogger.UnknownName, match="did you mean 'html'"):
+        media.save(tmp_path, "htm")
+    with pytest.raises(ValueError, match="HTML or JSON"):
+        media.save_one(0, tmp_path, "png")
+    with pytest.raises(ValueError, match="only a figure of plotly"):
+        media.save_one(1, tmp_path, "html")
+    # Without plotly it is what plotly reads.
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "plotly.io", None)
+        path = media.save_one(0, tmp_path)
+        with pytest.raises(allogger.MissingDependency, match="pip install plotly"):
+            media.save_one(0, tmp_path, "html")
+    assert path.name == "plot-1-0.json"
+    assert json.loads(path.read_text()) == json.loads(_of_plotly().to_json())
+
+
+@pytest.mark.parametrize("value", [{"data": 3}, {"data": [], "axes": 1}, {"data": [np.zeros(2)]}])
+def test_a_dict_that_plotly_would_not_take_is_no_figure(value: Any) -> None:
+    with pytest.raises(Unstorable, match="plotly"):
+        FigureKind().encode(value)

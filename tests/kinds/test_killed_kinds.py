@@ -30,11 +30,18 @@ root.log(np.zeros((2, 2)), "array")
 root.log(np.zeros((2, 2, 3)), "image")
 root.log({"rate": 0.1}, "params", data_type="params")
 root.log(Figure(figsize=(1, 1), dpi=10), "figure")
+root.log({"data": [{"y": [1, 2]}]}, "figure", data_type="figure")  # of plotly
 for rows in ({"a": [1, 2]}, {"a": ["x", None]}):
     root.log(pd.DataFrame(rows), "table", data_type="table")
 root.log({"matrix": np.eye(2), "names": ["a", "b"]}, "confusion", data_type="confusion")
 root.log({"labels": [0, 1], "scores": [0.0, 1.0]}, "pr_curve", data_type="pr_curve")
 root.log({"frames": np.zeros((2, 4, 4), "u1"), "fps": 5}, "video", data_type="video")
+root.log((np.arange(4, dtype="i2"), 8000), "audio", data_type="audio")
+root.log({"vertices": np.eye(3), "faces": np.array([[0, 1, 2]])}, "mesh", data_type="mesh")
+root.log(np.eye(3), "point_cloud", data_type="point_cloud")
+root.log(b"data", "artifact", data_type="artifact")
+root.log({"weights": np.eye(2)}, "model", data_type="model")
+root.checkpoint({"weights": np.eye(2)})
 allogger.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -60,13 +67,20 @@ def test_values_of_every_kind_survive_a_kill(tmp_path: Path, is_repaired: bool) 
         "confusion": np.eye(2),
         "pr_curve": PrCurveKind().encode({"labels": [0, 1], "scores": [0.0, 1.0]})[0],
         "video": np.zeros((2, 4, 4), np.uint8),
+        "audio": np.arange(4, dtype=np.int16),
+        "mesh": {"vertices": np.eye(3), "faces": np.array([[0, 1, 2]])},
+        "point_cloud": {"points": np.eye(3)},
     }
     for name, value in expected.items():
         np.testing.assert_equal(run[f"root/{name}"].value[0], value)
+    assert run["root/figure"].value[1] == {"data": [{"y": [1, 2]}]}
     first, second = run["root/table"].value
     pd.testing.assert_frame_equal(first, pd.DataFrame({"a": [1, 2]}))
     assert second["a"].tolist()[0] == "x"
     assert second["a"].isna().tolist() == [False, True]
     assert run["root/confusion"].meta == {"names": ["a", "b"]}
     assert run["root/video"].meta == {"layout": "THW", "fps": 5.0}
+    assert [one.path.read_bytes() for one in run.artifacts("artifact")] == [b"data"]
+    (model,), (checkpoint,) = run.artifacts("model"), run.checkpoints()
+    assert [one.load()["weights"].tolist() for one in (model, checkpoint)] == [np.eye(2).tolist()] * 2
     assert not run.damage

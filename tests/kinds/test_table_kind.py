@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import allogger
 from allogger.kinds.table import TableKind
 from allogger.plain import Unstorable
+from tests.naming import shown
 
 FRAME = pd.DataFrame(
     {
@@ -150,7 +151,7 @@ def test_columns_of_polars_keep_their_missing_cells() -> None:
         ({("a", "b"): [1]}, "called by texts"),
         (pd.DataFrame({"a": pd.period_range("2020", periods=1)}), "period"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_would_not_come_back_is_refused(value: Any, why: str) -> None:
     with pytest.raises(Unstorable, match=why):

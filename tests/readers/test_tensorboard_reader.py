@@ -32,6 +32,7 @@ from allogger.formats.tfevents import (
 )
 from allogger.reader import Columns, SeriesId
 from allogger.readers.tensorboard import TensorboardReader
+from allogger.sounds import wav_of
 
 NAME = "events.out.tfevents.1700000000.host"
 EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0, "histograms": 0}
@@ -264,11 +265,26 @@ def test_hyperparameters_are_params_and_no_series(tmp_path: Path) -> None:
     assert [series.key for series in reader.keys()] == ["score"]  # noqa: SIM118
 
 
-def test_sound_is_left_out_and_told(tmp_path: Path) -> None:
-    sound = Summary.Value(tag="beep", audio=Summary.Audio(sample_rate=8000.0, encoded_audio_string=b"x"))
-    reader = TensorboardReader(written(tmp_path, event(1, sound), event(2, sound)))
-    assert reader.keys() == []
-    assert ["2 x audio under 'beep'" in what for what in reader.damage] == [True]
+def test_sounds_of_others_are_read(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step in (1, 2):
+            writer.add_audio("beep", torch.tensor([[0.0, 0.5, -1.0]]), step, sample_rate=8000)
+    reader = TensorboardReader(max(tmp_path.iterdir(), key=os.path.getmtime))
+    columns = reader.read(SeriesId("audio", "root", "beep"))
+    assert columns.value.tolist() == [[0, 16383, -32767]] * 2
+    assert columns.attrs == dict.fromkeys(range(2), {"layout": "T", "rate": 8000})
+    assert reader.damage == []
+
+
+def test_a_sound_that_is_no_wav_and_one_that_is_a_tensor_are_told(tmp_path: Path) -> None:
+    good = Summary.Value(tag="beep", audio=Summary.Audio(encoded_audio_string=wav_of(np.zeros(3, np.uint8), 1)))
+    bad = Summary.Value(tag="beep", audio=Summary.Audio(encoded_audio_string=b"x"))
+    reader = TensorboardReader(
+        written(tmp_path, event(1, good), event(2, bad), event(3, of_plugin("v2", "audio", np.array([["a", ""]]))))
+    )
+    assert reader.keys() == [SeriesId("audio", "root", "beep")]
+    assert reader.read(SeriesId("audio", "root", "beep")).step.tolist() == [1]
+    assert ["1 x audio under 'v2'" in what or "no WAV file" in what for what in reader.damage] == [True, True]
 
 
 # ------------------------------------------------------------------------------------------------------ growing, damage

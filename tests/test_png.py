@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from allogger.cli.png import png
+from allogger.png import png
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
