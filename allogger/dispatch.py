@@ -94,6 +94,12 @@ class Dispatch:
         if disk is not None:
             disk.call(order)
 
+    def every(self, seconds: float, chore: Callable[[], object] | None) -> None:
+        """Have *chore* done by the lane ``disk``, if there is one, every so many seconds; see `Lane.every`."""
+        disk = self.lanes.get("disk")
+        if disk is not None:
+            disk.every(seconds, chore)
+
     # ------------------------------------------------------------------------------------------------- in the disk lane
 
     def drain(self) -> None:
@@ -224,6 +230,8 @@ class Dispatch:
         """Finish *outlets*, all lanes side by side; return the names of those not done in *timeout* seconds."""
         deadline = np.inf if timeout is None else time.monotonic() + timeout
         late: list[str] = []
+        # Else its values could come too late for outlets that are closed.
+        self.every(0.0, None)
         disk = self.lanes.get("disk")
         if disk is not None and not disk.call(self.drain, _left(deadline)):
             late.append("the buffer")

@@ -28,6 +28,8 @@ _SYNC_SECONDS = 30.0
 _WRITE_ROWS = 16_384
 # So much is written at once, while the program makes more.
 _MUCH_BYTES = 4 << 20
+# A chore may take this part of the thread's time, so that values do not wait for it for long.
+_SHARE_OF_CHORE = 0.1
 # So many broken values in a row, and a writer is taken to be broken itself: no more looking for the good ones.
 _MAX_STRIKES = 32
 
@@ -256,6 +258,8 @@ class Lane:
         self._sleep.acquire()
         self._inline = threading.RLock()
         self._stopped = False
+        self._chore: Callable[[], object] | None = None
+        self._chore_seconds, self._chore_at = 0.0, float("inf")
 
     def add(self, outlet: Outlet) -> None:
         """Take on a writer."""
@@ -265,6 +269,16 @@ class Lane:
     def hurry(self, flush_seconds: float) -> None:
         """Run often enough for an outlet whose values may wait that long."""
         self.tick = min(self.tick, max(flush_seconds / 2, 0.005))
+        self.wake()
+
+    def every(self, seconds: float, chore: Callable[[], object] | None) -> None:
+        """Have *chore* done by the thread every so many seconds, in place of the one before; None: nothing any more.
+
+        One that is being done is not waited for, but it is over before any order that is given from now on. A new one
+        has the turn of the one before. It must not wait for threads that may wait for this one.
+        """
+        self._chore, self._chore_seconds = chore, seconds
+        self._chore_at = float("inf") if chore is None else min(self._chore_at, time.monotonic() + seconds)
         self.wake()
 
     def start(self) -> None:
@@ -340,6 +354,16 @@ class Lane:
         now = time.monotonic()
         for outlet in list(self.outlets):
             outlet.pump(now)
+        # Not in a lane that is set aside.
+        if self._source is not None:
+            self._do_chore()
+
+    def _do_chore(self) -> None:
+        begin = time.monotonic()
+        if (chore := self._chore) is not None and begin >= self._chore_at:
+            self._guarded(chore)
+            took = time.monotonic() - begin
+            self._chore_at = begin + max(self._chore_seconds, took / _SHARE_OF_CHORE)
 
     def relieve(self) -> None:
         """Write at once where much is waiting; runs in the lane's thread."""
@@ -364,11 +388,16 @@ class Lane:
 
     def _run(self) -> None:
         while not self._stopped:
-            self._sleep.acquire(timeout=self.tick)
+            self._sleep.acquire(timeout=self._pause())
             self._carry_out()
             if not self._stopped:
                 self._guarded(self.cycle)
         self._carry_out()
+
+    def _pause(self) -> float:
+        if self._chore is None or self._source is None:
+            return self.tick
+        return min(self.tick, max(self._chore_at - time.monotonic(), 0.0))
 
     def _carry_out(self) -> None:
         while self._orders:

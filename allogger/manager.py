@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,10 @@ from allogger.accounts import Accounts
 from allogger.dispatch import Dispatch
 from allogger.errors import AlloggerError, ConfigError, UnknownName, WriteFailed
 from allogger.guard import Guard
-from allogger.intake import MAX_STEP
+from allogger.intake import MAX_STEP, PACK
 from allogger.kind import Kind
 from allogger.lane import Outlet, import_late_modules
-from allogger.record import MAIN_PROCESS, Batch, Series, full_key, normal_scope
+from allogger.record import FLOAT, MAIN_PROCESS, Batch, Series, full_key, normal_scope
 from allogger.registry import kinds, parameters, writers
 from allogger.rundir import EVENTS, IMAGE, JOURNAL, Shard, new_shard, prepare, record_attempt, shard_names
 from allogger.settings import (
@@ -37,6 +38,7 @@ from allogger.settings import (
     flush_seconds_of,
     scopes_above,
 )
+from allogger.system import Meter, require
 from allogger.writer import Writer
 
 if TYPE_CHECKING:
@@ -46,8 +48,10 @@ __all__ = ["Manager", "NoLogdir", "NotReady", "NotTaken", "Overrides", "check", 
 
 # How long the end of a program waits for outputs: a disk that hangs must not keep it for ever.
 EXIT_SECONDS = 60.0
+#: The scope of what the machine does.
+SYSTEM = "root.system"
 _JOIN_SECONDS = 5.0
-_WARNING, _DEBUG = 30, 10
+_WARNING, _INFO, _DEBUG = 30, 20, 10
 
 # What a manager keeps when it is set aside.
 _STAYS = frozenset({"lock", "loggers", "dispatch", "intake", "_sees_its_end", "_forked"})
@@ -112,6 +116,9 @@ class Manager:
         self.runs: dict[Path | None, OpenRun] = {}
         self._series: dict[tuple[Path | None, str, str], Series] = {}
         self._presets: dict[tuple[str, str], int] = {}
+        #: By the names of modules: called before everything is closed, to log or count what they keep. Never raises.
+        self.collectors: dict[str, Callable[[], None]] = {}
+        self._meter: Meter | None = None
         self.dispatch.clear()
 
     def _gate_bytes(self) -> int:
@@ -160,6 +167,7 @@ class Manager:
                 import_late_modules()
                 # Already now: the first value may come from a thread, and only the main one can do this.
                 sigterm.watch(self._stop)
+                self._attend_machine()
 
     def _open_run(self, scope: str, anew: bool = False) -> None:
         """Open the run of *scope* unless it is open; with *anew*, ``clear`` begins an open one again from nothing."""
@@ -204,6 +212,42 @@ class Manager:
                 waits = (flush_seconds_of(outlet.name, self.effective(scope)) for scope in {"root", *self.loggers})
                 outlet.flush_seconds = min(waits)
                 self.dispatch.lane_of(outlet).hurry(outlet.flush_seconds)
+
+    def _attend_machine(self) -> None:
+        """Have the lane log what the machine does, if that is asked for; the caller holds the lock.
+
+        All is decided here and now, as the thread of the lane must not wait for the lock: its owner may wait for it.
+        """
+        seconds = self.effective("root").system_metrics_seconds
+        # Another thread may be closing everything.
+        if not isinstance(seconds, float) or not self.is_ready() or not self._speaks_for_host():
+            self._meter = None
+            self.dispatch.every(0.0, None)
+            return
+        if self._meter is None:
+            self._meter = Meter()
+            # Rates are since the measurement before. And whatever its libraries import, they import now.
+            self._meter.measure()
+        slots: dict[str, int] = {}
+        for name in self._meter.names:
+            if kept_by := self.kept_by(SYSTEM, name):
+                with contextlib.suppress(NotTaken):
+                    slots[name] = self.route(SYSTEM, name, "scalar", kept_by) + FLOAT
+        self.dispatch.every(seconds, partial(self._log_machine, self._meter, slots) if slots else None)
+
+    def _log_machine(self, meter: Meter, slots: Mapping[str, int]) -> None:
+        """Log a measurement, in the thread of the lane."""
+        values, now = meter.measure(), time.time()
+        for name, slot in slots.items():
+            if name in values:
+                self.intake.buffer.extend(PACK[FLOAT](slot, now, values[name]))
+        for what, why in meter.failures.items():
+            self.accounts.tell_once(f"of what the machine does, {what} cannot be measured:", why)
+
+    def _speaks_for_host(self) -> bool:
+        """Return whether this process measures the machine: no child does, and no server that forks them."""
+        is_first = processes.is_first_of_host(self.effective("root").rank)
+        return is_first and self.is_main_process() and not processes.is_preparing()
 
     def disable(self) -> None:
         """Make the whole library do nothing from now on."""
@@ -297,6 +341,10 @@ class Manager:
             if not taking:
                 names = ", ".join(sorted({outlet.name for outlet in outlets}))
                 raise NotTaken(f"none of its outputs ({names}) takes values of the kind {kind!r}")
+            for outlet in outlets:
+                text = f"output {outlet.name!r} takes no values of the kind {kind!r}, which its other outputs have"
+                if outlet not in taking and self.accounts.is_new(text):
+                    self.report(text, _INFO)
             self.see_the_end()
             self._explain(f"{full_key(scope, key)!r} ({kind}) goes to {', '.join(outlet.name for outlet in taking)}")
             return self.intake.add_route(self._series_of(logdir, scope, key), self.dispatch.plan(taking))
@@ -596,6 +644,8 @@ class Manager:
             processes.at_end(close_at_exit, self._save, self._stop)
 
     def _emit_gathered(self) -> None:
+        for collect in list(self.collectors.values()):
+            collect()
         for logger in list(self.loggers.values()):
             logger._emit_gathered()
 
@@ -622,6 +672,7 @@ class Manager:
         self.dispatch.clear()
         self.accounts.clear()
         self._series = {}
+        self._meter = None
         self._sees_its_end = False
         if not processes.is_child():
             self._forked = f"fork-{os.getpid()}"
@@ -670,6 +721,8 @@ def check(scope: str, settings: Settings, above: Settings | None = None) -> None
         for name in ROOT_ONLY:
             if getattr(settings, name) is not getattr(Settings(), name):
                 raise ConfigError(f"{name} holds for the whole process; give it to basic_configure")
+    if isinstance(settings.system_metrics_seconds, float):
+        require()
     if isinstance(settings.basic_logging_params, Mapping):
         messages.check_params(settings.basic_logging_params)
     _check_writer_params(settings)

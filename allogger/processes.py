@@ -13,11 +13,13 @@ from typing import Any
 from allogger import sigterm
 from allogger.record import MAIN_PROCESS
 
-__all__ = ["at_end", "inherited", "is_child", "is_preparing", "label", "name", "publish", "rank"]
+__all__ = ["at_end", "inherited", "is_child", "is_first_of_host", "is_preparing", "label", "name", "publish", "rank"]
 
 # How long another program that takes over the process may have to wait.
 EXEC_SECONDS = 5.0
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+# SLURM's last: where it starts another launcher, that one's processes all have it.
+_LOCAL_RANK_VARIABLES = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 _STATE = "allogger"
 
 
@@ -50,6 +52,14 @@ def rank(given: object = None) -> int | None:
             with contextlib.suppress(KeyError, ValueError):
                 return int(os.environ[variable])
     return None
+
+
+def is_first_of_host(given_rank: object = None) -> bool:
+    """Return whether this is the one process of its host to speak for all; where no launcher says it, rank 0 is."""
+    for variable in _LOCAL_RANK_VARIABLES:
+        with contextlib.suppress(KeyError, ValueError):
+            return int(os.environ[variable]) == 0
+    return not rank(given_rank)
 
 
 def label(given_rank: object = None, forked: str | None = None) -> str:

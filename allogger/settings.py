@@ -32,7 +32,7 @@ _PARAMS = "_writer_params"
 #: The parameters that every writer has: they are the router's and the lane's business.
 COMMON_PARAMS = frozenset({"filter", "exclude", "scope", "flush_seconds", "min_time_diff_btw_disc_writes"})
 #: Settings of the whole process, given to the root alone.
-ROOT_ONLY = frozenset({"max_buffer_bytes", "when_full"})
+ROOT_ONLY = frozenset({"max_buffer_bytes", "when_full", "system_metrics_seconds"})
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -58,6 +58,7 @@ class Settings:
     debug: bool | Unset = UNSET
     max_buffer_bytes: int | Unset = UNSET
     when_full: Literal["wait", "drop"] | Unset = UNSET
+    system_metrics_seconds: float | Unset | None = UNSET
 
     @classmethod
     def of(cls, given: Mapping[str, Any], outputs: Callable[[], Iterable[str]]) -> Settings:
@@ -193,6 +194,18 @@ def _seconds(name: str, value: Any) -> float:
     return float(value)
 
 
+def _period(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = _seconds(name, value)
+    except ConfigError:
+        seconds = 0.0
+    if not seconds:
+        raise ConfigError(f"{name} must be a number of seconds above 0, or None for never, not {value!r}")
+    return seconds
+
+
 def _logdir(name: str, value: Any) -> Path | None:
     if value is None:
         return None
@@ -302,6 +315,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "debug": _bool,
     "max_buffer_bytes": _bytes,
     "when_full": _when_full,
+    "system_metrics_seconds": _period,
 }
 
 DEFAULTS: Final = Settings(
@@ -319,6 +333,7 @@ DEFAULTS: Final = Settings(
     debug=False,
     max_buffer_bytes=64 * 2**20,
     when_full="wait",
+    system_metrics_seconds=None,
 )
 
 

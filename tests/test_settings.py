@@ -11,6 +11,7 @@ import pytest
 
 from allogger.errors import ConfigError, UnknownName
 from allogger.settings import DEFAULTS, UNSET, Filter, Settings, flush_seconds_of, output_of, scopes_above
+from tests.naming import shown
 
 OUTPUTS = ("hdf", "tensorboard", "csv", "console", "mine")
 
@@ -34,6 +35,7 @@ VALUES = [
     ("basic_logging_params", {"level": "INFO"}, {}),
     ("strict", True, False),
     ("debug", True, False),
+    ("system_metrics_seconds", 5.0, None),
     ("logdir", "/tmp/somewhere", None),
 ]
 
@@ -104,6 +106,7 @@ def test_settings_that_nobody_gave_have_the_documented_defaults() -> None:
     assert DEFAULTS.basic_logging_params == {}
     assert DEFAULTS.strict is False
     assert DEFAULTS.debug is False
+    assert DEFAULTS.system_metrics_seconds is None
 
 
 def test_the_scopes_above_are_listed_from_the_root_down() -> None:
@@ -202,6 +205,12 @@ class Odd:
         ("basic_logging_params", "INFO", "'INFO'", "dict"),
         ("strict", "", "''", "True or False"),
         ("debug", 0, "0", "True or False"),
+        ("system_metrics_seconds", 0, "0", "above 0, or None"),
+        ("system_metrics_seconds", -1, "-1", "above 0"),
+        ("system_metrics_seconds", "1", "'1'", "seconds"),
+        ("system_metrics_seconds", True, "True", "seconds"),
+        ("system_metrics_seconds", float("inf"), "inf", "seconds"),
+        ("system_metrics_seconds", float("nan"), "nan", "seconds"),
     ],
     ids=lambda value: value if isinstance(value, str) else repr(value),
 )
@@ -236,7 +245,7 @@ def test_seconds_may_be_any_real_number(value: Any) -> None:
         ([], set()),
         ([0, -1], None),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_ranks_may_be_one_all_or_any_iterable(value: Any, ranks: set[int] | None) -> None:
     assert settings(log_on_workers=value).log_on_workers == ranks
