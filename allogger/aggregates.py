@@ -30,7 +30,21 @@ from allogger.plain import Approximate, Unstorable, description, plain
 if TYPE_CHECKING:
     from allogger.logger import Logger
 
-__all__ = ["Aggregates", "Options", "checked_decay", "emit", "epoch"]
+__all__ = [
+    "Aggregates",
+    "Epoch",
+    "Gathering",
+    "Named",
+    "Options",
+    "Part",
+    "Window",
+    "checked_decay",
+    "emit",
+    "epoch",
+    "log_state",
+    "reduced",
+    "so_far",
+]
 
 # So many calls wait at most; half of them stay, so that numbers which a device still computes are not waited for.
 _WAITING_CALLS: Final = 512
@@ -57,7 +71,7 @@ class Window(NamedTuple):
 
 @dataclass(eq=False)
 class Epoch:
-    """An open ``with`` block, for a scope and all below it."""
+    """An open ``with`` block, for a scope and all below it, or what the `Named` keys of a phase have in common."""
 
     scope: str
     step: int | None
@@ -71,11 +85,26 @@ class Epoch:
 _epochs: list[Epoch] = []
 
 
+class Named(str):
+    """A key that is the whole name of what is emitted, at the step that *epoch* has then, in no ``with`` block."""
+
+    __slots__ = ("epoch",)
+    epoch: Epoch
+
+    def __new__(cls, name: str, epoch: Epoch) -> Named:
+        """Return *name* as a key of *epoch*."""
+        made = super().__new__(cls, name)
+        made.epoch = epoch
+        return made
+
+
 class Gathering:
     """The numbers of one key for one aggregate, emitted under *name*."""
 
     def __init__(self, name: str, how: How, key: str, phase: str | None) -> None:
         self.name, self.how, self.key, self.phase = name, how, key, phase
+        #: The epoch of a `Named` key.
+        self.epoch = key.epoch if isinstance(key, Named) else None
         self.aggregate = aggregate(how)
         self.stride = 2 if self.aggregate.is_weighted else 1
         self._most = MAX_VALUES if self.is_histogram else _WAITING_CALLS
@@ -97,6 +126,11 @@ class Gathering:
         """Whether it is emitted by itself, which is an x-axis of its own."""
         return bool(self.options.get("every_n") or self.options.get("every_seconds"))
 
+    @property
+    def waiting(self) -> int:
+        """How many calls are not emitted yet."""
+        return self.window.calls + len(self.pending) // self.stride
+
     def restart(self) -> None:
         """Begin the time, and find out how long *pending* may become before somebody has to look."""
         self.emit_at = time.monotonic() + self.options.get("every_seconds", math.inf)
@@ -107,6 +141,34 @@ class Gathering:
         if every := self.options.get("every_n"):
             most = min(most, max(1, every - self.window.calls))
         self.limit = 1 if "every_seconds" in self.options else most * self.stride
+
+    def put(self, value: Any, weight: Any, note: Callable[[str], None]) -> None:
+        """Append what any library calls a number; raises `Unstorable`. *note* is told what is not exact about it."""
+        numbers = self._numbers(value, weight, note)
+        self.has_promises |= isinstance(numbers[0], Promise) if numbers else False
+        self.pending.extend(numbers)
+
+    def _numbers(self, value: Any, weight: Any, note: Callable[[str], None]) -> list[Any]:
+        """Return what of a call is appended to the pending numbers."""
+        if (promise := promise_of(value)) is not None:
+            number: Any = promise
+        else:
+            number = plain(value)
+            if isinstance(number, np.ndarray) and number.dtype.kind in "biuf":
+                if self.is_histogram:
+                    return number.ravel().tolist()
+                raise Unstorable(f"{description(value)} with {number.size} numbers, where one is needed")
+            if type(number) is Approximate:
+                note(number.note)
+                number = float(number)
+            if not isinstance(number, int | float):
+                raise Unstorable(f"{description(value)}, where a number is needed")
+        if self.stride == 1:
+            return [number]
+        share = plain(weight)
+        if not (isinstance(share, int | float) and 0 <= share < _TOO_HEAVY):
+            raise Unstorable("a weight is a number of 0 or more, and below 1e300")
+        return [number, float(share)]
 
     def look(self) -> Window | None:
         """Called when much is pending: fold some of it; return a window that is complete."""
@@ -131,11 +193,16 @@ class Gathering:
 
     def take(self) -> Window | None:
         """Fold all that is pending, and begin anew; None if there was nothing. Not to be called inside the guard."""
+        self.fold()
+        return self._exchange(lambda window: window.calls > 0)
+
+    def fold(self) -> Window:
+        """Fold all that is pending, and return the window so far. Not to be called inside the guard."""
         # No more than that: other threads may append without a pause.
         left = len(self.pending)
         while left > 0 and self.pending:
             left -= self._fold(left)
-        return self._exchange(lambda window: window.calls > 0)
+        return self.window
 
     def _exchange(self, is_complete: Callable[[Window], bool]) -> Window | None:
         with self.guard:
@@ -266,42 +333,18 @@ class Aggregates:
                 # We are in a signal handler that has interrupted the making of a decision; the value must not change.
                 manager.lock.later(partial(self._add_slowly, how, copy.deepcopy(value), key, weight, dict(options)))
                 return
-            name = key if type(key) is str else self._logger._name_of(key)
+            name = key if type(key) in (str, Named) else self._logger._name_of(key)
             found = self._gathering(how, name)
             if found is None:
                 return
             if options:
                 self._take_options(found, how, options)
-            numbers = self._numbers(found, value, weight)
-            found.has_promises |= isinstance(numbers[0], Promise) if numbers else False
-            found.pending.extend(numbers)
+            found.put(value, weight, partial(self._note, found))
             if len(found.pending) >= found.limit:
                 self._look(found)
         except Exception as error:
             why = str(error) if isinstance(error, Unstorable) else f"{type(error).__name__}: {words_of(error)}"
             manager.accounts.not_stored(self.scope, name, why)
-
-    def _numbers(self, found: Gathering, value: Any, weight: Any) -> list[Any]:
-        """Return what of a call is appended to the pending numbers."""
-        if (promise := promise_of(value)) is not None:
-            number: Any = promise
-        else:
-            number = plain(value)
-            if isinstance(number, np.ndarray) and number.dtype.kind in "biuf":
-                if found.aggregate.data_type == "histogram":
-                    return number.ravel().tolist()
-                raise Unstorable(f"{description(value)} with {number.size} numbers, where one is needed")
-            if type(number) is Approximate:
-                manager.accounts.note(self.scope, found.name, number.note)
-                number = float(number)
-            if not isinstance(number, int | float):
-                raise Unstorable(f"{description(value)}, where a number is needed")
-        if found.stride == 1:
-            return [number]
-        share = plain(weight)
-        if not (isinstance(share, int | float) and 0 <= share < _TOO_HEAVY):
-            raise Unstorable("a weight is a number of 0 or more, and below 1e300")
-        return [number, float(share)]
 
     def _take_options(self, found: Gathering, how: How, options: Mapping[str, Any]) -> None:
         if all(found.options.get(name, options) == option for name, option in options.items()):
@@ -335,10 +378,11 @@ class Aggregates:
                 return None
             cache[how, key] = None
             return None
-        within = _innermost(self.scope)
+        is_named = isinstance(key, Named)
+        within = key.epoch if isinstance(key, Named) else _innermost(self.scope)
         phase = None if within is None else within.phase
         with manager.lock:
-            found = self._named(how, key if phase is None else f"{phase}/{key}", phase)
+            found = self._named(how, key if is_named or phase is None else f"{phase}/{key}", phase)
             # What this rank does not log may be needed by the one that does.
             settings = self._logger.settings
             is_kept = self._logger.isEnabledFor(found.name) or (manager.is_muted(settings) and ranks.is_several())
@@ -351,7 +395,7 @@ class Aggregates:
 
     def _named(self, how: How, key: str, phase: str | None) -> Gathering:
         """Return the gathering of that aggregate and key, a new one under a name that no other has."""
-        suffix = wanted = aggregate(how).suffix
+        suffix = wanted = "" if isinstance(key, Named) else aggregate(how).suffix
         own = (how, key, phase)
         while (found := self.gatherings.get(key + suffix)) is not None and (found.how, found.key, found.phase) != own:
             suffix += wanted or "/mean"
@@ -386,8 +430,9 @@ class Aggregates:
 
     def _log(self, found: Gathering, window: Window, step: int | None) -> None:
         if self.count(found, window):
-            at = _step_of(self.scope, found.phase) if step is None and not found.is_timed else step
-            _log_state(self._logger, found.how, window.state, found.name, at)
+            if step is None and not found.is_timed:
+                step = found.epoch.step if found.epoch is not None else _step_of(self.scope, found.phase)
+            log_state(self._logger, found.how, window.state, found.name, step)
 
     def count(self, found: Gathering, window: Window) -> int:
         """Count what is not in the result of *window*; return how many numbers are."""
@@ -399,7 +444,7 @@ class Aggregates:
     def drop(self) -> None:
         """Forget everything; what nobody will emit any more is counted."""
         for found in self.gatherings.values():
-            if calls := found.window.calls + len(found.pending) // found.stride:
+            if calls := found.waiting:
                 manager.accounts.count(self.scope, found.name, calls)
         self.gatherings = {}
         self.forget_decisions()
@@ -456,7 +501,7 @@ def emit(
         each.emit(found, step)
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """What one rank has gathered under one name."""
 
     scope: str
@@ -464,29 +509,38 @@ class _Part(NamedTuple):
     how: How
     phase: str | None
     state: State
+    #: Of a `Named` key.
+    step: int | None = None
 
 
 def _emit_reduced(
     chosen: Iterable[tuple[Aggregates, Gathering]], step: int | None, logger_of: Callable[[str], Logger]
 ) -> None:
     """Let rank 0 log what all ranks have gathered. All of them have to come here, whatever they have gathered."""
-    own: list[_Part] = []
+    own: list[Part] = []
     for each, found in chosen:
         if not found.guard.is_mine() and (window := found.take()) is not None and each.count(found, window):
-            own.append(_Part(each.scope, found.name, found.how, found.phase, window.state))
+            at = None if found.epoch is None else found.epoch.step
+            own.append(Part(each.scope, found.name, found.how, found.phase, window.state, at))
+    for part in reduced(own):
+        at = part.step if step is None else step
+        at = _step_of(part.scope, part.phase) if at is None else at
+        log_state(logger_of(part.scope), part.how, part.state, part.name, at)
+
+
+def reduced(own: list[Part]) -> Iterable[Part]:
+    """Return what this rank has to log of the *own* parts of all ranks: rank 0 all of it. Waits for all ranks."""
     parts = own
     try:
         rank, texts = ranks.exchange(json.dumps(own))
-        parts = [] if rank else [_Part(*fields) for text in texts for fields in json.loads(text)]
+        parts = [] if rank else [Part(*fields) for text in texts for fields in json.loads(text)]
     except Exception as error:
         manager.accounts.tell_once(f"no reduction over ranks, each logs its own: {type(error).__name__}: {error}")
-    for part in _merged(parts):
-        at = _step_of(part.scope, part.phase) if step is None else step
-        _log_state(logger_of(part.scope), part.how, part.state, part.name, at)
+    return _merged(parts)
 
 
-def _merged(parts: Iterable[_Part]) -> Iterable[_Part]:
-    merged: dict[tuple[str, str], _Part] = {}
+def _merged(parts: Iterable[Part]) -> Iterable[Part]:
+    merged: dict[tuple[str, str], Part] = {}
     for part in parts:
         how = part.how if isinstance(part.how, str) else (part.how[0], part.how[1])
         before = merged.get(part[:2])
@@ -496,12 +550,22 @@ def _merged(parts: Iterable[_Part]) -> Iterable[_Part]:
     return merged.values()
 
 
-def _log_state(logger: Logger, how: How, state: State, name: str, step: int | None) -> None:
+def log_state(logger: Logger, how: How, state: State, name: str, step: int | None) -> None:
+    """Log what that aggregate makes of *state*."""
     what = aggregate(how)
     if what.data_type is None:
         logger.log(what.result(state), name, step)
     else:
         logger.log(what.result(state), name, step, data_type=what.data_type)
+
+
+def so_far(logger: Logger, name: str) -> Any:
+    """Return what *logger* would emit under *name* now, None for nothing; waits for what a device still computes."""
+    found = logger._aggregates.gatherings.get(name)
+    if found is None or found.guard.is_mine():
+        return None
+    state = found.fold().state
+    return found.aggregate.result(state) if state else None
 
 
 def _all_of(scope: str, children: bool = True) -> list[Aggregates]:
@@ -536,7 +600,7 @@ def epoch(
         emit(
             scope,
             children=True,
-            among=lambda found: found.phase == one.phase and not found.is_timed,
+            among=lambda found: found.phase == one.phase and not found.is_timed and found.epoch is None,
             reduce=reduce,
             logger_of=logger_of,
         )

@@ -1,0 +1,1 @@
+"""Integrations: how do the frameworks that train networks log here? A small module for each."""
