@@ -23,7 +23,7 @@ from typing import Any, TextIO, TypeAlias
 
 from allogger.errors import ConfigError, UnknownName
 
-__all__ = ["check_params", "close", "close_all", "emit", "logger_name", "lost", "reset_after_fork"]
+__all__ = ["check_params", "close", "close_all", "emit", "logger_name", "lost", "reset_after_fork", "show"]
 
 FORMAT = "%(asctime)s (%(levelname)s) [%(name)s] > %(message)s"
 
@@ -261,6 +261,11 @@ class _PerThread(threading.local):
 
 _per_thread = _PerThread()
 _reported: set[tuple[str, type[Exception]]] = set()
+
+
+def show(text: str) -> None:
+    """Print a line on stdout, above progress bars, and store it nowhere; never raises."""
+    _show(text, sys.stdout)
 
 
 def _show(text: str, stream: TextIO | None) -> None:
