@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from allogger import api as api
     from allogger import config as config
     from allogger import errors as errors
+    from allogger import mixin as mixin
+    from allogger import system as system
     from allogger import testing as testing
     from allogger import utils as utils
+    from allogger.artifacts import Artifact
     from allogger.errors import (
         AlloggerError,
         ConfigError,
@@ -32,11 +35,16 @@ if TYPE_CHECKING:
         UnknownName,
         WriteFailed,
     )
-    from allogger.kind import Kind
+    from allogger.holding import HoldingLogger
+    from allogger.kind import FileKind, Kind
     from allogger.logger import Logger, basic_configure, close, flush, get_logger, get_root, run
+    from allogger.mixin import LoggingMixin
     from allogger.plain import Unstorable
     from allogger.registry import register_kind, register_writer
     from allogger.store import Run, Runs, Series, open_run, open_runs
+    from allogger.tracker import Tracker, TrackerCollection
+    from allogger.trainer import MemoryLogger, TrainerLogger
+    from allogger.watching import watch
     from allogger.writer import Writer
 
     __version__: str
@@ -44,17 +52,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlloggerError",
+    "Artifact",
     "ConfigError",
     "DamagedFile",
+    "FileKind",
+    "HoldingLogger",
     "Kind",
     "LogdirExists",
     "Logger",
+    "LoggingMixin",
+    "MemoryLogger",
     "MissingDependency",
     "NoSuchKey",
     "NotARun",
     "Run",
     "Runs",
     "Series",
+    "Tracker",
+    "TrackerCollection",
+    "TrainerLogger",
     "UnknownName",
     "Unstorable",
     "WriteFailed",
@@ -71,19 +87,26 @@ __all__ = [
     "register_writer",
     "run",
     "valid_outputs",
+    "watch",
 ]
 
-_SUBMODULES = frozenset({"api", "config", "errors", "testing", "utils"})
+_SUBMODULES = frozenset({"api", "config", "errors", "mixin", "system", "testing", "utils"})
 _HOMES = {
     name: f"allogger.{module}"
     for module, names in {
+        "artifacts": "Artifact",
         "errors": "AlloggerError ConfigError DamagedFile LogdirExists MissingDependency NoSuchKey NotARun UnknownName "
         "WriteFailed",
-        "kind": "Kind",
+        "holding": "HoldingLogger",
+        "kind": "FileKind Kind",
         "logger": "Logger basic_configure close flush get_logger get_root run",
+        "mixin": "LoggingMixin",
         "plain": "Unstorable",
         "registry": "register_kind register_writer",
         "store": "Run Runs Series open_run open_runs",
+        "tracker": "Tracker TrackerCollection",
+        "watching": "watch",
+        "trainer": "MemoryLogger TrainerLogger",
         "writer": "Writer",
     }.items()
     for name in names.split()

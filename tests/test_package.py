@@ -19,11 +19,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Everything that users may rely on; a name that comes or goes is a line in the changelog.
 PUBLIC_NAMES = {
     *errors.__all__,
+    "Artifact",
+    "FileKind",
+    "HoldingLogger",
     "Kind",
     "Logger",
+    "LoggingMixin",
+    "MemoryLogger",
     "Run",
     "Runs",
     "Series",
+    "Tracker",
+    "TrackerCollection",
+    "TrainerLogger",
     "Unstorable",
     "Writer",
     "__version__",
@@ -38,6 +46,7 @@ PUBLIC_NAMES = {
     "register_writer",
     "run",
     "valid_outputs",
+    "watch",
 }
 
 # Run in a fresh interpreter. What is compared is the state that a program would notice.

@@ -56,7 +56,11 @@ def registry() -> Registry[Writer]:
     ("names", "expected"),
     [
         (writers.builtin, ["hdf", "tensorboard", "csv", "console"]),
-        (kinds.builtin, "text scalar image histogram array params figure table confusion pr_curve video".split()),
+        (
+            kinds.builtin,
+            "text scalar image histogram array params figure table confusion pr_curve video "
+            "audio mesh point_cloud artifact model checkpoint".split(),
+        ),
         (readers.builtin, ["hdf", "journal"]),
     ],
 )
