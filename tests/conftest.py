@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from allogger.record import full_key
+from allogger.registry import kinds, writers
 from allogger.rundir import EVENTS
 from allogger.shards import list_shards, open_shard
 
@@ -23,6 +24,15 @@ ROOT = Path(__file__).parents[1]
 collect_ignore = ["fuzz/guided.py"]
 
 Result = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins() -> Iterator[None]:
+    known = set(writers.names()), set(kinds.names())
+    yield
+    for registry, names in zip((writers, kinds), known, strict=True):
+        for name in set(registry.names()) - names:
+            registry.remove(name)
 
 
 @pytest.fixture(params=["fork", "spawn", "forkserver"])

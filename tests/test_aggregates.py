@@ -20,6 +20,7 @@ import allogger
 from allogger import aggregates
 from allogger.device import Promise
 from tests.conftest import Result
+from tests.naming import shown
 
 KINDS = ("mean", "std", "sum", "min", "max", "last", "ema", "histogram_of")
 
@@ -108,7 +109,7 @@ def torch_number() -> Any:
         (Fraction(1, 2), 0.5),
         (torch_number, 2.5),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_any_single_number_can_be_gathered(root: allogger.Logger, tmp_path: Path, value: Any, number: float) -> None:
     value = value() if callable(value) else value
@@ -164,7 +165,7 @@ def test_a_value_is_taken_when_it_is_gathered(root: allogger.Logger, tmp_path: P
     assert read(tmp_path) == ([1], [1.0])
 
 
-@pytest.mark.parametrize("value", ["0.5", None, [1.0, 2.0], np.zeros(3), 1j, {"a": 1.0}, object()], ids=repr)
+@pytest.mark.parametrize("value", ["0.5", None, [1.0, 2.0], np.zeros(3), 1j, {"a": 1.0}, object()], ids=shown)
 def test_what_is_no_number_is_counted_and_told_once(
     root: allogger.Logger, tmp_path: Path, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:

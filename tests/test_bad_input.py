@@ -24,6 +24,7 @@ import pytest
 import allogger
 from allogger.formats import csv
 from allogger.registry import writers
+from tests.naming import shown
 
 OUTPUTS = ["hdf", "csv", "tensorboard", "console"]
 # Sentences of allogger's warnings that no value and no key may cause.
@@ -667,7 +668,7 @@ class Shown:
         (LyingText("true"), "true"),
         (TextKey.LOSS, "loss"),
     ],
-    ids=lambda key: repr(key) if not isinstance(key, LyingText) else "text that lies",
+    ids=lambda key: shown(key) if not isinstance(key, LyingText) else "text that lies",
 )
 def test_a_key_that_is_no_text_is_taken_as_what_it_shows_and_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, key: Any, name: str

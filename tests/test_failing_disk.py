@@ -167,6 +167,7 @@ def test_memory_is_bounded_while_a_disk_takes_nothing(run_python: Callable[..., 
 import resource
 configure("disk/run", max_buffer_bytes=1 << 20)
 work(1000)
+allogger.flush()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for i in range(300):
     logger.log(np.zeros(100_000), "large", data_type="array")

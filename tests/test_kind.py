@@ -27,6 +27,7 @@ from allogger.kinds.image import ImageKind
 from allogger.kinds.scalar import ScalarKind
 from allogger.kinds.text import TextKind
 from allogger.plain import Approximate, Unstorable, copied, leaves, plain
+from tests.naming import shown
 
 KINDS: dict[str, Kind] = {
     kind.name: kind for kind in (ArrayKind(), HistogramKind(), ImageKind(), ScalarKind(), TextKind())
@@ -265,7 +266,7 @@ def test_masked_elements_are_kept_with_their_mask() -> None:
         np.array([(1, None)], [("a", int), ("b", object)]),
         np.array(["a\0", "b"], object),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_an_array_of_objects_that_numpy_would_change_is_refused(value: Any) -> None:
     with pytest.raises(Unstorable):
@@ -343,7 +344,7 @@ def test_lists_become_arrays(value: Any, expected: Any) -> None:
         ({1, 2}, "set"),
         ((number for number in (1, 2)), "generator"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_a_list_would_change_or_cannot_hold_is_refused_with_the_reason(value: Any, why: str) -> None:
     with pytest.raises(Unstorable, match=why):

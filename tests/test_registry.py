@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,6 @@ class Kept(MemoryWriter):
 
 class Other(MemoryWriter):
     pass
-
-
-@pytest.fixture(autouse=True)
-def _forget_plugins() -> Iterator[None]:
-    known = set(writers.names()), set(kinds.names())
-    yield
-    for registry, names in zip((writers, kinds), known, strict=True):
-        for name in set(registry.names()) - names:
-            registry.remove(name)
 
 
 @pytest.fixture

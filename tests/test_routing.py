@@ -15,6 +15,7 @@ import pytest
 import allogger
 from allogger.settings import Filter
 from tests.conftest import keys_in_hdf
+from tests.naming import shown
 
 HDF, CSV, TENSORBOARD, CONSOLE = "hdf", "csv", "tensorboard", "console"
 
@@ -203,7 +204,7 @@ def test_what_matched_is_counted_anew_in_each_run(tmp_path: Path, caplog: pytest
         ([TENSORBOARD], {"to_hdf": False}, {TENSORBOARD}),
         ([TENSORBOARD], {"to_tensorboard": False, "to_hdf": True}, {HDF}),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_call_can_switch_outputs_on_and_off(
     tmp_path: Path, found_in: Any, defaults: list[str], call: dict[str, Any], expected: set[str]
@@ -272,7 +273,7 @@ def test_a_switch_holds_for_all_values_of_a_dict(tmp_path: Path, found_in: Any) 
         ({"hdf_writer_params": {"filter": "acc"}}, {"acc"}),
         ({"hdf_writer_params": {"filter": "acc"}, "tensorboard_writer_params": {"exclude": "acc"}}, set()),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_tensorboard_alone_also_writes_hdf5_unless_told_otherwise(
     tmp_path: Path, found_in: Any, settings: dict[str, Any], in_hdf: set[str]
