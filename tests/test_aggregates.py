@@ -524,6 +524,33 @@ def test_nothing_gathered_is_lost_when_the_program_ends_by(
     assert run[f"{prefix}calls/sum"].value.tolist() == [1000]
 
 
+def test_what_was_emitted_before_a_kill_is_read_back_and_nothing_else(
+    tmp_path: Path, run_python: Callable[..., Result]
+) -> None:
+    result = run_python(
+        PRELUDE
+        + """
+    for aggregate in (root.mean, root.std, root.sum, root.min, root.max, root.last, root.ema, root.histogram_of):
+        for epoch in range(3):
+            with root.epoch(epoch):
+                [aggregate(value, "x") for value in (1, 2, epoch)]
+    with root.epoch(3):
+        work(root)
+        root.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    run = allogger.open_run(tmp_path / "run")
+    names = ["x", *(f"x/{name}" for name in "std sum min max last ema0.99 histogram".split())]
+    assert run.keys() == sorted(f"root/{name}" for name in names)
+    assert all(run[key].step.tolist() == [0, 1, 2] for key in run)
+    assert run["root/x"].value.tolist() == [1, 4 / 3, 5 / 3]
+    assert run["root/x/sum"].value.tolist() == [3, 4, 5]
+    assert run["root/x/histogram"].value.tolist() == [[1, 2, 0], [1, 2, 1], [1, 2, 2]]
+
+
 def test_sigterm_in_the_midst_of_gathering_saves_what_was_gathered(
     tmp_path: Path, run_python: Callable[..., Result]
 ) -> None:
