@@ -27,7 +27,7 @@ from allogger.kind import Kind
 from allogger.lane import Outlet, import_late_modules
 from allogger.record import FLOAT, MAIN_PROCESS, Batch, Series, full_key, normal_scope
 from allogger.registry import kinds, parameters, writers
-from allogger.rundir import EVENTS, IMAGE, JOURNAL, Shard, new_shard, prepare, record_attempt, shard_names
+from allogger.rundir import EVENTS, Shard, has_outputs, new_shard, prepare, record_attempt
 from allogger.settings import (
     COMMON_PARAMS,
     DEFAULTS,
@@ -187,8 +187,7 @@ class Manager:
         # A spawned child that runs the main module again joins what its parent has made.
         joins = number or (policy != "unique" and processes.is_preparing())
         actual = prepare(wanted, "continue" if joins else policy)
-        events = actual / EVENTS
-        is_continued = any(shard_names(events, JOURNAL)) or any(shard_names(events, IMAGE))
+        is_continued = has_outputs(actual / EVENTS)
         shard = new_shard(actual, self.process_label(settings))
         self.runs[actual] = OpenRun(actual, shard.attempt, is_continued, shard)
         self._chosen[wanted] = actual
@@ -435,9 +434,9 @@ class Manager:
         if run is None or not run.is_continued:
             return 0
         if run.ends is None:
-            from allogger.shards import last_steps
+            from allogger.opening import recorded_steps
 
-            run.ends = last_steps(run.logdir, label, run.attempt)
+            run.ends = recorded_steps(run.logdir, label, run.attempt)
         return run.ends.get((scope, key), 0)
 
     def counters(self) -> dict[tuple[str, str], int]:

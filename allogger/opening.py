@@ -18,13 +18,22 @@ from allogger.errors import DamagedFile
 from allogger.indexed import IndexedReader
 from allogger.reader import Columns, Reader, SeriesId, pieces
 from allogger.record import MAIN_PROCESS
-from allogger.rundir import IMAGE, is_here, is_live, shard_name_of, shard_of
-from allogger.shards import ShardFile, list_shards, open_shard
+from allogger.rundir import EVENTS, IMAGE, is_here, is_live, shard_name_of, shard_of
+from allogger.shards import ShardFile, last_steps, list_shards, open_shard, steps_in
 
 if TYPE_CHECKING:
     from allogger.foreign import OpenForeign
 
-__all__ = ["OpenShard", "ends_of", "open_foreign", "open_others", "open_shards", "start_of", "tell_damage"]
+__all__ = [
+    "OpenShard",
+    "ends_of",
+    "open_foreign",
+    "open_others",
+    "open_shards",
+    "recorded_steps",
+    "start_of",
+    "tell_damage",
+]
 
 T = TypeVar("T")
 
@@ -145,6 +154,24 @@ def open_others(events: Path, shards: Sequence[OpenShard]) -> list[OpenShard]:
     from allogger.foreign import other_outputs
 
     return [_foreign(one) for one in other_outputs(events, {shard.file.name for shard in shards})]
+
+
+def recorded_steps(logdir: Path, process: str, attempt: str) -> dict[tuple[str, str], int]:
+    """Return the last recorded step by ``(scope, key)`` of what *process* logged in other attempts than *attempt*.
+
+    Of shards that have neither a journal nor an HDF5 file, it is read from what ``csv`` and ``tensorboard`` have.
+    """
+    found: dict[tuple[str, str], int] = {}
+    events = logdir / EVENTS
+    if _has_others(events):
+        from allogger.foreign import other_outputs
+
+        for one in other_outputs(events, {shard.name for shard in list_shards(events)}):
+            # What cannot be read cannot be continued; reading the run reports it.
+            with contextlib.suppress(OSError, DamagedFile), contextlib.closing(one.reader) as reader:
+                if one.process == process and reader.about.get("attempt") != attempt:
+                    found.update(steps_in(reader))
+    return found | last_steps(logdir, process, attempt)
 
 
 def open_foreign(path: Path) -> list[OpenShard]:

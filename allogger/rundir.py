@@ -36,6 +36,7 @@ __all__ = [
     "atomic_write",
     "clear",
     "event_shard_of",
+    "has_outputs",
     "is_here",
     "is_live",
     "is_running",
@@ -129,6 +130,15 @@ def shard_names(events: Path, suffix: str) -> Iterator[str]:
     for file in files:
         if (name := shard_name_of(file, suffix)) is not None:
             yield name
+
+
+def has_outputs(events: Path) -> bool:
+    """Return whether any output of any process has written something there."""
+    try:
+        with os.scandir(events) as entries:
+            return any(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def shard_name_of(file: str, suffix: str) -> str | None:

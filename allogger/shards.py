@@ -15,7 +15,7 @@ from allogger.record import MAIN_PROCESS
 from allogger.registry import readers
 from allogger.rundir import EVENTS, IMAGE, INDEX, JOURNAL, load_json, shard_names
 
-__all__ = ["ShardFile", "last_steps", "list_shards", "open_shard"]
+__all__ = ["ShardFile", "last_steps", "list_shards", "open_shard", "steps_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,13 @@ def _ends(events: Path, shard: ShardFile) -> tuple[Mapping[str, Any], dict[tuple
             pass  # it is missing or damaged: the file itself has another
     reader = open_shard(events, shard.name)
     try:
-        return reader.about, dict(_last_steps(reader))
+        return reader.about, dict(steps_in(reader))
     finally:
         reader.close()
 
 
-def _last_steps(reader: Reader) -> Iterator[tuple[tuple[str, str], int]]:
+def steps_in(reader: Reader) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield ``(scope, key)`` and the last step of each series."""
     for series in reader.keys():  # noqa: SIM118  # no mapping
         # One that is damaged must not let the others begin anew.
         with contextlib.suppress(DamagedFile):

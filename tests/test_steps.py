@@ -402,6 +402,42 @@ def test_a_logdir_of_a_killed_program_is_continued_too(tmp_path: Path, run_pytho
         assert run[f"root/{key}"].step.tolist() == list(range(1, 12))
 
 
+@pytest.mark.parametrize("outputs", [["csv"], ["tensorboard"], ["csv", "tensorboard"], ["console", "csv"]], ids=str)
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_logdir_without_hdf5_is_continued_too(
+    tmp_path: Path, run_python: Callable[..., Any], outputs: list[str], is_killed: bool
+) -> None:
+    program = f"""
+import multiprocessing, os, signal
+import allogger
+
+def work():
+    logger = allogger.get_logger("w.v")
+    for _ in range(3):
+        logger.log(0.5, "loss")
+    logger.log(0.5, "acc", 10)
+    allogger.flush()
+
+if __name__ == "__main__":
+    allogger.basic_configure("run", {outputs}, tensorboard_writer_params={{"use_hdf_hook": False}})
+    child = multiprocessing.get_context("fork").Process(target=work, name="child")
+    child.start()
+    child.join()
+    work()
+    if {is_killed}:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    for _ in range(2):
+        result = run_python(program)
+        assert result.returncode == (-signal.SIGKILL if is_killed else 0), result.stderr
+
+    run = allogger.open_run(tmp_path / "run", attempts="all")
+    for process in ("MainProcess", "child"):
+        loss = run["w.v/loss"]
+        assert loss.step[loss.process == process].tolist() == [1, 2, 3, 4, 5, 6]
+    assert run["w.v/acc"].step.tolist() == [10, 10, 10, 10]
+
+
 def test_a_state_from_a_checkpoint_goes_before_what_is_recorded(tmp_path: Path) -> None:
     with allogger.run(tmp_path / "run") as root:
         for number in range(10):
