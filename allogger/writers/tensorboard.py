@@ -38,7 +38,7 @@ from allogger.formats.tfevents import (
     scalar_events,
     summary_event,
 )
-from allogger.png import channels_last, png_of
+from allogger.png import bytes_of, channels_last, png_of
 from allogger.record import Batch, Payload, Record, Series, file_name
 from allogger.rundir import Shard, is_live, shard_of
 from allogger.writer import Writer
@@ -73,7 +73,8 @@ class TensorboardWriter(Writer):
     PNG, where floats go from 0 to 1 and NaN is black; a lone surrogate in a text is written as ``\\udc80``, in a key
     it rejects the values. Parameters and tables become Markdown, confusion matrices and figures images, videos animated
     images, sounds WAV files, and meshes and point clouds a tag for each of their parts; see `allogger.formats.shown`.
-    Of files there is a line of text. Arrays and figures of plotly have no place.
+    The parameters ``root/params`` also go to the dashboard of hyperparameters, where nested names have dots. Of files
+    there is a line of text. Arrays and figures of plotly have no place.
 
     *use_hdf_hook* is kept for the manager, which then routes the values to HDF5 too. *bins* is the number of bins of a
     histogram. Raises `ConfigError` for other values than a bool and a positive int.
@@ -258,7 +259,11 @@ def _part(series: Series, part: str) -> bytes:
 def _values(record: Record, bins: int) -> dict[bytes, bytes]:
     """Return by tag the fields of TensorBoard's ``Summary.Value`` that show a record."""
     if record.kind not in _IN_PARTS:
-        return {_tag(record.series): _value(record, bins)}
+        values = {_tag(record.series): _value(record, bins)}
+        if record.kind == "params" and record.full_key == "root/params":
+            # Those of the run, which the dashboard of hyperparameters compares. It takes the first that there are.
+            values[_SESSION] = _session(json.loads(str(record.payload)), record.time)
+        return values
     parts = mesh_tensors(record.kind, np.asarray(record.payload), record.attrs)
     components = sum(1 << _PARTS[part][0] for part in parts)
     name = _tag(record.series)
@@ -337,6 +342,8 @@ def _binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[Any], NDArr
 _TEXT_METADATA = bytes_field(_METADATA, bytes_field(1, bytes_field(1, b"text")))
 # dtype: DT_STRING, tensor_shape { dim { size: 1 } }
 _ONE_TEXT = int_field(1, 7) + bytes_field(2, bytes_field(2, int_field(1, 1)))
+# The tag of the parameters of a run, in TensorBoard's ``plugins/hparams/metadata.py``.
+_SESSION = b"_hparams_/session_start_info"
 
 
 def _indented(params: str) -> str:
@@ -347,12 +354,40 @@ def _indented(params: str) -> str:
 
 
 def _text(text: str) -> bytes:
-    return _ONE_TEXT + bytes_field(8, text.encode("utf-8", "backslashreplace"))
+    return _ONE_TEXT + bytes_field(8, _utf8(text))
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _pr_curve(rows: NDArray[np.float32]) -> bytes:
     # DT_FLOAT; content { num_thresholds }
     return _tensor(b"pr_curves", int_field(2, rows.shape[1]), 1, rows.astype("<f4"))
+
+
+def _session(params: Any, time: float) -> bytes:
+    """Return parameters as TensorBoard's plug-in for hyperparameters takes them, see its ``plugin_data.proto``."""
+    # Entries of a map: key, value.
+    entries = [
+        bytes_field(1, bytes_field(1, _utf8(name)) + bytes_field(2, value)) for name, value in _parameters(params)
+    ]
+    # session_start_info { hparams, start_time_secs }
+    content = bytes_field(3, b"".join(entries) + double_field(5, time))
+    return _tensor(b"hparams", content, 1, np.empty(0, "<f4"))
+
+
+def _parameters(params: Any, name: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield the parameters in what JSON gave, nested names with a dot, as messages ``google.protobuf.Value``."""
+    if isinstance(params, dict) and params:
+        for key, value in params.items():
+            yield from _parameters(value, f"{name}.{key}" if name else key)
+    elif isinstance(params, bool):
+        yield name, int_field(4, params)
+    elif isinstance(params, int | float) and abs(params) < 2**1023:
+        yield name, double_field(2, float(params))
+    else:
+        yield name, bytes_field(3, _utf8(params if isinstance(params, str) else json.dumps(params)))
 
 
 def _mesh(name: bytes, part: str, rows: NDArray[Any], components: int) -> bytes:
@@ -388,10 +423,9 @@ _PNG_LEVEL = 3
 
 def _image(payload: NDArray[Any], layout: str | None) -> bytes:
     try:
-        image = channels_last(payload, layout)
+        pixels = bytes_of(channels_last(payload, layout))
     except ValueError as error:
         raise _Refused(str(error)) from None
-    pixels = _as_bytes(image)
     height, width, channels = pixels.shape
     if not height or not width:
         raise _Refused(f"an image of shape {payload.shape} has no pixels")
@@ -401,19 +435,6 @@ def _image(payload: NDArray[Any], layout: str | None) -> bytes:
 
 def _encoded_image(height: int, width: int, encoded: bytes, channels: int = 3) -> bytes:
     return int_field(1, height) + int_field(2, width) + int_field(3, channels) + bytes_field(4, encoded)
-
-
-def _as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind == "b":
-        return image.astype(np.uint8) * np.uint8(255)
-    if image.dtype.kind not in "iuf":
-        raise _Refused(f"values of type {image.dtype} are no pixels")
-    if image.dtype.kind == "f":
-        image = np.rint(np.nan_to_num(image.clip(0, 1)) * 255)
-    pixels: NDArray[np.uint8] = image.clip(0, 255).astype(np.uint8)
-    return pixels
 
 
 # -------------------------------------------------------------------------------------------------------------- folders

@@ -17,12 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.directory_watcher import DirectoryWatcher
 from tensorboard.backend.event_processing.event_accumulator import STORE_EVERYTHING_SIZE_GUIDANCE, EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader, LegacyEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as PluginEventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.util import tensor_util
 
+import allogger
 from allogger.errors import ConfigError
 from allogger.record import BOOL, FLOAT, INT, Batch, Record, Series, file_name
 from allogger.rundir import JOURNAL, Shard, new_shard
@@ -626,6 +632,38 @@ def test_it_takes_what_tensorboard_shows(tmp_path: Path) -> None:
     assert [writer.accepts(kind) for kind in kinds] == [True] * 4 + [False] * 2
     assert (writer.lane, writer.use_hdf_hook) == ("disk", False)
     assert TensorboardWriter(new_shard(tmp_path)).use_hdf_hook
+
+
+def test_parameters_of_the_root_are_in_the_dashboard_of_hyperparameters(tmp_path: Path) -> None:
+    odd = {"none": None, "list": [1, {"a": 2}], "empty": {}, "nan": float("nan"), "large": 10**400, "\ud800": "\udc80"}
+    for rate in (0.1, 0.2):
+        params = {"optim": {"rate": rate, "name": "adam", "nesterov": True}, "odd": odd}
+        logdir, writer_params = tmp_path / str(rate), {"use_hdf_hook": False}
+        with allogger.run(logdir, ["tensorboard"], tensorboard_writer_params=writer_params) as root:
+            root.log(params, "params", data_type="params")
+            root.log({"optim": {"rate": 7}}, "later", data_type="params")
+            allogger.get_logger("below").log({"rate": 8}, "params", data_type="params")
+            root.log(rate * 2, "loss")
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = Context(TBContext(data_provider=provider, logdir=str(tmp_path)))
+
+    def ask(metadata: Any) -> Any:
+        return context.experiment_from_metadata(RequestContext(), "", True, metadata, [])
+
+    experiment = ask(context.hparams_metadata(RequestContext(), ""))
+    domains = {info.name: info for info in experiment.hparam_infos}
+    assert domains.keys() == {
+        *("optim.rate", "optim.name", "optim.nesterov", "odd.none", "odd.list", "odd.empty", "odd.nan", "odd.large"),
+        "odd.\\ud800",
+    }
+    rates = domains["optim.rate"].domain_interval
+    assert (rates.min_value, rates.max_value) == (0.1, 0.2)
+    assert [v.string_value for v in domains["optim.name"].domain_discrete.values] == ["adam"]
+    assert [v.bool_value for v in domains["optim.nesterov"].domain_discrete.values] == [True]
+    assert [info.name.tag for info in experiment.metric_infos] == ["root/loss"]
+    params = allogger.open_run(tmp_path / "0.1").params
+    assert (params["optim.rate"], params["optim.nesterov"], params["odd.list"]) == (0.1, True, '[1, {"a": 2}]')
 
 
 @pytest.mark.parametrize("params", [{"bins": 0}, {"bins": 2.5}, {"bins": True}, {"use_hdf_hook": "no"}])
