@@ -409,6 +409,22 @@ def test_what_an_iteration_does_not_say_is_counted_and_told(tmp_path: Path, capl
     assert caplog.text.count("an iteration has epoch, phase and total_iters") == 1
 
 
+def test_epochs_of_which_nobody_says_the_number_are_counted(tmp_path: Path) -> None:
+    with make(tmp_path) as logger:
+        for loss in (1.0, 2.0, 3.0):
+            logger.log_iter({"loss": loss})
+            logger.log_iter({"loss": loss})
+            logger.log_epoch()
+        logger.log_iter({"loss": 4.0, "phase": "val"})
+
+    assert read(tmp_path, "Metric-EpochWise/loss/train") == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    assert read(tmp_path, "Metric-EpochWise/loss/val") == [(0, 4.0)]
+    # The next one does not begin where this one has ended.
+    with make(tmp_path) as logger:
+        logger.log_iter({"loss": 5.0})
+    assert read(tmp_path, "Metric-EpochWise/loss/train") == [(0, 1.0), (1, 2.0), (2, 3.0), (0, 5.0)]
+
+
 def test_a_tracked_name_that_never_came_is_told_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with make(tmp_path, {"metric": ["loss", "acuracy", "re:^lr$"]}) as logger:
         logger.log_iter(iteration(loss=1.0, accuracy=0.5))
@@ -456,6 +472,16 @@ def test_a_second_logger_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(allogger.ConfigError, match="a TrainerLogger named 'default' already"):
         make(tmp_path)
     logger.end_log()
+
+
+def test_after_a_close_a_logger_may_have_the_name_of_one_that_has_not_ended(tmp_path: Path) -> None:
+    loggers = []
+    for number in range(2):
+        loggers.append(make(tmp_path / str(number)))
+        loggers[-1].log_iter(iteration(loss=float(number)))
+        allogger.close()
+
+        assert read(tmp_path / str(number), "Metric-EpochWise/loss/train") == [(0, number)]
 
 
 @pytest.mark.parametrize("source", ["dict", "yaml", "toml", "json", "omegaconf", "keywords"])
@@ -578,20 +604,26 @@ def test_a_value_that_raises_when_it_is_looked_at_costs_no_other(
 ) -> None:
     class Hostile(list[Any]):
         def __iter__(self) -> Any:
-            raise RuntimeError("do not look")
+            raise RuntimeError(f"do not look at {id(self)}")
 
+    hostile = [Hostile(), Hostile()]
     with make(tmp_path, {"image": ["picture"], "metric": ["loss"]}) as logger:
-        logger.log_iter(iteration(picture=Hostile(), loss=1.0))
+        for picture in hostile:
+            logger.log_iter(iteration(picture=picture, loss=1.0))
 
     assert read(tmp_path, "Metric-EpochWise/loss/train") == [(0, 1.0)]
-    assert "'picture' cannot be logged: RuntimeError: do not look" in caplog.text
+    assert f"'picture' cannot be logged: RuntimeError: do not look at {id(hostile[0])}" in caplog.text
+    assert caplog.text.count("do not look") == 1
 
 
 def test_hyperparameters_that_cannot_be_stored_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with TrainerLogger(root_dir=tmp_path, loggers=["hparams"]) as logger:
         logger.log_hyperparams([1, 2])
+        logger.log_hyperparams({"rate": 0.1}, 0.9)  # type: ignore[arg-type]
 
     assert "these hyperparameters cannot be logged" in caplog.text
+    assert "the metrics of log_hyperparams are a dict, and cannot be logged: TypeError" in caplog.text
+    assert allogger.open_run(tmp_path).params == {"rate": 0.1}
 
 
 # ------------------------------------------------------------------------------------------------------------- console
@@ -613,6 +645,28 @@ def test_a_line_tells_how_far_it_is_every_so_many_seconds(
         clock.now += 10
         logger.log_iter(iteration(2, "val", loss={"kl": 0.5}) | position | {"batch_current": 1})
         assert capsys.readouterr().out == "val | epoch 2/2 | steps 1/46 | samples 32/1472 | 0:00:00 | loss/kl 0.5\n"
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_the_line_of_an_epoch_has_the_memory_of_the_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, is_shown: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    gpu = argparse.Namespace(total_memory=2**34)
+    for name, found in {
+        "is_available": True,
+        "is_initialized": True,
+        "current_device": 1,
+        "memory_reserved": 2**30,
+        "get_device_properties": gpu,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *device, found=found: found)
+    with make(tmp_path, print_every_n_seconds=10, gpu_summarize=is_shown) as logger:
+        logger.log_iter(iteration(loss=0.5))
+        logger.log_epoch()
+
+    end = " | GPU memory 1.0/16.0 GiB" if is_shown else ""
+    assert capsys.readouterr().out == f"train | epoch 0 done in 0:00:00 | loss 0.5{end}\n"
 
 
 def test_between_two_lines_there_is_the_time_that_was_asked_for(
@@ -730,3 +784,8 @@ def test_a_memory_logger_tells_what_is_in_use_and_what_has_changed(
     assert run["memory/after/resident"].value[0] > run["memory/before/resident"].value[0] > 1
     assert run["memory/after/resident_change"].value[0] == pytest.approx(block.nbytes / 2**20, abs=16)
     assert len(capsys.readouterr().out.splitlines()) == 2
+    for _ in range(1200):
+        memory.log_memory("after")
+    memory.print_logs()
+    memory.print_logs()
+    assert len(capsys.readouterr().out.splitlines()) == 1000

@@ -21,7 +21,7 @@ from allogger.logger import Logger, get_logger
 from allogger.manager import manager
 from allogger.plain import Unstorable, copied
 
-__all__ = ["Actions", "HoldingLogger", "options"]
+__all__ = ["Actions", "HoldingLogger", "count", "options"]
 
 #: What a hook asks of the training loop.
 Actions = dict[str, bool]
@@ -72,26 +72,29 @@ class HoldingLogger:
         for name in unknown:
             raise UnknownName.of("option of HoldingLogger", name, options())
         Rule.of(mode, keep_last, keep_best)
-        if state is not None and checkpoint_every is None:
-            raise ConfigError("state is saved every so many epochs: say checkpoint_every=")
+        for name, given in (("state", state), ("metric", metric)):
+            if given is not None and checkpoint_every is None:
+                raise ConfigError(f"{name} is for checkpoints, every so many epochs: say checkpoint_every=")
         self.logger = logger if isinstance(logger, Logger) else get_logger(logger or "root")
-        self._post_every = _count("post_every", post_every)
+        self._post_every = count("post_every", post_every)
         self._collects = Lists.of("collect", collect_whitelist, collect_blacklist)
         self._writes = Lists.of("write", write_whitelist, write_blacklist)
         self._seen: set[str] = set()
-        self._checkpoint_every = _count("checkpoint_every", checkpoint_every)
+        self._checkpoint_every = count("checkpoint_every", checkpoint_every)
         #: Returns what is saved; may be assigned later, when the model exists.
         self.state = state
         self._checkpoint_options: dict[str, Any] = {"mode": mode, "keep_last": keep_last, "keep_best": keep_best}
         self._metric = metric
+        #: How many numbers of the metric there were at the last checkpoint.
+        self._measured = 0
         self._saved_epoch = 0
-        self._max_hold_bytes = _count("max_hold_bytes", max_hold_bytes) or 0
+        self._max_hold_bytes = count("max_hold_bytes", max_hold_bytes or 0) or 0
         self._clock = Clock()
         self._posts = 0
         # No key begins like that.
         self._name = f"\0held by {next(_numbers)}"
         #: Which static values are written where.
-        self._written: dict[tuple[Path | None, str], tuple[object, ...]] = {}
+        self._written: dict[tuple[Path | None, str | None, str], tuple[object, ...]] = {}
         #: For ``model.fit(callbacks=...)`` of Keras, see `add_callback`.
         self.callbacks: list[Any] = []
         self._plots = Plots(self.logger, plot_files)
@@ -165,10 +168,11 @@ class HoldingLogger:
             return
         self._seen.add(key)
         if self._collects.lets(key):
-            self._hold(value, key, str(stride), meta, self._writes.lets(key))
+            self._hold(value, key, stride, meta, self._writes.lets(key))
 
-    def _hold(self, value: Any, key: str, stride: str, meta: Mapping[str, Any], is_written: bool = True) -> None:
+    def _hold(self, value: Any, key: str, stride: Any, meta: Mapping[str, Any], is_written: bool = True) -> None:
         try:
+            stride = str(stride)
             buffer = self._buffer(key)
             is_shown = self._plots.want(key) or not is_written
             if buffer is None or not (is_shown or self.logger.isEnabledFor(key)):
@@ -183,7 +187,9 @@ class HoldingLogger:
     def _hold_static(self, array: Any, key: str, meta: Mapping[str, Any], is_written: bool) -> None:
         if self._plots.want(key):
             self._plots.see_static(key, array)
-        which = (self.logger.logdir, key)
+        run = manager.runs.get(manager.logdir(self.logger.scope))
+        # A folder that was cleared has a new attempt.
+        which = (self.logger.logdir, None if run is None else run.attempt, key)
         # Of the bytes, because no NaN is equal to another.
         content = (array.shape, array.dtype, hashlib.blake2b(array.tobytes()).digest())
         if not is_written or self._written.get(which) == content:
@@ -290,10 +296,13 @@ class HoldingLogger:
     def _last_metric(self) -> float | None:
         if self._metric is None:
             return None
-        found = self._plots.last(self._metric)
-        if found is None:
+        history = self._plots.history(self._metric)
+        if not history.count:
             manager.accounts.tell_once(f"no checkpoint is the best by {self._metric!r}: nobody has summarized it")
-        return found
+        if history.count == self._measured:
+            return None  # what there is was measured for another checkpoint
+        self._measured = history.count
+        return history.last
 
     @contextlib.contextmanager
     def training(self, *, epoch: int | None = None, step: int | None = None) -> Iterator[HoldingLogger]:
@@ -350,7 +359,8 @@ def options() -> list[str]:
     return [each.name for each in found if each.kind is each.KEYWORD_ONLY]
 
 
-def _count(name: str, given: object) -> int | None:
+def count(name: str, given: object) -> int | None:
+    """Return the option *name* if it is a whole number of 1 or more, or None; raises `ConfigError`."""
     if given is None:
         return None
     if isinstance(given, int | np.integer) and not isinstance(given, bool) and given >= 1:

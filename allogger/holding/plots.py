@@ -83,9 +83,9 @@ class Plots:
         """Take up a static value."""
         self._static[key] = Observation(value, 0)
 
-    def last(self, label: str) -> float | None:
-        """Return the last number of a label, None if there was none."""
-        return self._histories[label].last
+    def history(self, label: str) -> History:
+        """Return the numbers of a label that is remembered."""
+        return self._histories[label]
 
     def inputs(self, held: Mapping[str, Held]) -> Inputs:
         """Return what the plots are given."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from allogger.errors import ConfigError, MissingDependency, words_of
 from allogger.holding import Actions, HoldingLogger
+from allogger.holding.holder import count
 from allogger.logger import Logger
 
 __all__ = ["KerasCallback"]
@@ -51,20 +52,28 @@ class _Hooks:
         if isinstance(logger, HoldingLogger) and options:
             raise ConfigError(f"give these to the HoldingLogger: {', '.join(options)}")
         self.holder = logger if isinstance(logger, HoldingLogger) else HoldingLogger(logger, **options)
-        words: dict[Any, int] = {"batch": 1, "epoch": 0}
-        self._log_freq = words[log_freq] if log_freq in words else _count("log_freq", log_freq)
-        self._histograms_every = _count("histograms_every", histograms_every)
+        words = {"batch": 1, "epoch": 0}
+        is_word = isinstance(log_freq, str) and log_freq in words
+        self._log_freq = words[str(log_freq)] if is_word else count("log_freq", log_freq)
+        self._histograms_every = count("histograms_every", histograms_every)
         self._phase = "test"
         self._tested = {"val": 0, "test": 0}
+        self._first_batch = 0
         #: What the last hook asked for.
         self.actions: Actions = {"save_weights": False}
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Begin: `fit` calls this before `on_train_begin`, and so does an `evaluate` that is not part of it."""
+        self.params = params
+        self._phase = "test"
 
     # -- fit
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Log what the model is."""
         self._phase = "val"
-        if self.holder.state is None:
+        if self.holder.state is None or isinstance(getattr(self.holder.state, "__self__", None), _Hooks):
+            # Also in place of that of another callback, with another model.
             self.holder.state = self._state
         self.holder.logger.log(self._about(), "keras", data_type="params")
         self.actions = self.holder.on_train_begin()
@@ -77,6 +86,7 @@ class _Hooks:
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Count a step."""
+        self._first_batch = batch
         self.actions = self.holder.on_step_begin()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
@@ -109,6 +119,10 @@ class _Hooks:
 
     # -- evaluate
 
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Note where it begins."""
+        self._first_batch = batch
+
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Log the metrics so far."""
         self._tested[self._phase] += 1
@@ -124,7 +138,8 @@ class _Hooks:
 
     def _is_due(self, batch: int) -> bool:
         every = self.holder.logger.settings.log_freq if self._log_freq is None else self._log_freq
-        return isinstance(every, int) and every > 0 and batch % every == 0
+        # With `steps_per_execution` only the last of several batches is told.
+        return isinstance(every, int) and every > 0 and batch // every * every >= self._first_batch
 
     def _state(self) -> dict[str, Any]:
         """Return what a checkpoint holds: `set_weights` takes the weights, and each variable is assigned."""
@@ -159,12 +174,6 @@ def _value(variable: Any) -> Any:
     """Return the tensor of a variable of Keras; a method in Keras 2."""
     value = getattr(variable, "value", variable)
     return value() if callable(value) else value
-
-
-def _count(name: str, given: Any) -> int | None:
-    if given is None or (type(given) is int and given > 0):
-        return given
-    raise ConfigError(f"{name} is a whole number of 1 or more, not {given!r:.80}")
 
 
 if TYPE_CHECKING:

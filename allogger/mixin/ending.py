@@ -20,7 +20,7 @@ from allogger.mixin.tree import Node, Place, label, places
 
 __all__ = ["expect_no_more", "expect_rest", "know"]
 
-# So many objects are known before those are sought that are gone and have been read.
+# So many objects are known before those are sought that are gone.
 _MANY = 1000
 
 
@@ -64,12 +64,7 @@ class _Ending:
                 manager.accounts.tell_once(f"the rest of a tree of objects is not collected: {what}")
         self.collect_deleted()
         for known in list(self.known.values()):
-            calls = {key: count for key, count in list(known.unread.items()) if count}
-            known.unread.clear()
-            for key, count in calls.items():
-                manager.accounts.count(known.label, key, count)
-            if calls:
-                manager.accounts.tell_once("values of a LoggingMixin that nobody has collected or read are not stored")
+            _count_unread(known)
 
     def collect_deleted(self) -> None:
         """Log what is left in the values of objects that were deleted with the head of their tree."""
@@ -80,11 +75,22 @@ class _Ending:
     def know(self, node: Node) -> None:
         """Remember that *node* has logged something."""
         if len(self.known) >= self._many:
+            awaited = {id(place.unread) for head in list(self.heads.values()) for place in head.places}
             for at, known in list(self.known.items()):
-                if known.node() is None and not any(known.unread.values()):
+                if known.node() is None and at not in awaited:
                     self.known.pop(at, None)
+                    _count_unread(known)
             self._many = 2 * len(self.known) + _MANY
         self.known[id(node._unread)] = _Known(weakref.ref(node), label(node), node._unread)
+
+
+def _count_unread(known: _Known) -> None:
+    calls = {key: count for key, count in list(known.unread.items()) if count}
+    known.unread.clear()
+    for key, count in calls.items():
+        manager.accounts.count(known.label, key, count)
+    if calls:
+        manager.accounts.tell_once("values of a LoggingMixin that nobody has collected or read are not stored")
 
 
 def know(node: Node) -> None:

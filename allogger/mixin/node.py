@@ -99,6 +99,8 @@ class LoggingMixin(Node):
         """
         try:
             target = get_root() if logger is None else logger
+            if not isinstance(target, Logger):
+                raise ConfigError(f"it takes a logger as allogger.get_logger gives it, not {logger!r:.80}")
             found = chosen(places(self, "/"), type_, subclasses)
             send(results(found, reset), target, step, reduce)
             if reset:

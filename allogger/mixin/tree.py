@@ -38,7 +38,14 @@ class Node:
     @cached_property
     def _unread(self) -> Counter[str]:
         """How many calls of each key nobody has read yet."""
-        return Counter()
+        return Unread()
+
+
+class Unread(Counter[str]):
+    """Counts calls; those that a copied object has taken along are counted by the original."""
+
+    def __reduce__(self) -> tuple[type[Unread], tuple[()]]:
+        return Unread, ()
 
 
 class Place(NamedTuple):

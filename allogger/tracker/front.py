@@ -8,6 +8,8 @@ import os
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -91,33 +93,48 @@ class Tracker:
         if has_own_run:
             # So that all loggers of this run log on the same ranks.
             given["log_on_workers"] = -1 if self._workers is None else self._workers
-        self._configure(given)
-        self._session = Session(self.logger, self._rates, has_own_run, rank_of(self.logger.settings.rank) or 0)
+        before = self._configure(given)
+        rank = rank_of(self.logger.settings.rank) or 0
+        self._session = Session(self.logger, self._rates, before if has_own_run else None, rank)
         _open[self.scope] = self
 
-    def _configure(self, given: Mapping[str, Any]) -> None:
+    def _configure(self, given: Mapping[str, Any]) -> Settings:
+        """Configure the logger; return the settings that it has had before."""
         manager = self.logger.manager
         is_first = manager.enabled and not manager.is_ready()
+        before = manager.settings.get(self.scope, Settings())
         is_root = self.logger.parent is None
-        if is_first:
+        if is_root and manager.enabled and before == Settings():
             # Which asks the environment, too.
-            basic_configure(**(given if is_root else {}))
-        if given and not (is_first and is_root):
+            basic_configure(**given)
+            return before
+        if is_first:
+            basic_configure()
+        if given:
             get_logger(self.scope, **given)
+        return before
 
     def destroy_logger_context(self) -> None:
-        """Flush, and finish the files if the tracker has a run of its own; does nothing without a context."""
+        """Flush; if the tracker has a run of its own, finish its files and give the logger back its settings.
+
+        Does nothing without a context.
+        """
         if self._session is None:
             return
-        is_open, has_own_run, self._session = self.is_initialized, self._session.has_own_run, None
+        is_open, session, self._session = self.is_initialized, self._session, None
         if not is_open:
             return
         _open.pop(self.scope, None)
         try:
             self.logger.flush(children=True)
         finally:
-            if has_own_run:
+            if session.before is not None:
+                # What is gathered belongs to the run.
                 get_logger(self.scope, logdir=None)
+                # A run that was left for this one may be finished or, by now, in use.
+                had_run = isinstance(session.before.logdir, Path)
+                before = replace(session.before, logdir=None) if had_run else session.before
+                self.logger.manager.apply(self.scope, before, replace=True)
 
     @contextlib.contextmanager
     def start_logging(self, rank: int | None = None, **settings: Any) -> Iterator[Tracker]:
@@ -179,7 +196,7 @@ class Tracker:
                 self._tell_unstored(name, error)
 
     def _perform_one(self, act: Act, item: Any, key: Any, step: int | None, options: Mapping[str, Any]) -> None:
-        if self._session is None:
+        if self._session is None or self._session.is_over():
             self.logger.manager.accounts.count(self.scope, _name_of(key))
             self.logger.manager.accounts.tell_once(_EARLY)
             return
@@ -243,7 +260,9 @@ class Tracker:
     def is_initialized(self) -> bool:
         """Whether it has a context, and `allogger.close` has not closed everything since."""
         manager = self.logger.manager
-        return self._session is not None and (manager.is_ready() or not manager.enabled)
+        if self._session is None or self._session.is_over():
+            return False
+        return manager.is_ready() or not manager.enabled
 
     @property
     def experiment_id(self) -> str | None:
@@ -291,6 +310,8 @@ def _pairs(item: Any, identifier: Any) -> Iterable[tuple[Any, Any]]:
     """Return each item with its identifier; raises `Unstorable` if there are not as many."""
     if not _are_several(identifier):
         return [(item, identifier)]
+    if isinstance(item, str | bytes | Mapping):
+        raise Unstorable(f"for {len(identifier)} identifiers a list of items is needed, not a {type(item).__name__}")
     items = [item] * len(identifier) if item is None else list(item)
     if len(items) != len(identifier):
         raise Unstorable(f"there are {len(items)} items and {len(identifier)} identifiers")

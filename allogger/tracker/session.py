@@ -8,20 +8,24 @@ from typing import Any
 
 from allogger.extras import load
 from allogger.logger import Logger
+from allogger.settings import Settings
 from allogger.tracker.energy import EnergyMeter, Rates
 
 __all__ = ["Session"]
 
 
 class Session:
-    """The time for which a tracker has its *logger*; *has_own_run* if the run is that of the tracker alone.
+    """The time for which a tracker has its *logger*.
 
-    With *rates* the energy is measured from now on, else from when it is first asked for.
+    If the run is that of the tracker alone, *before* are the settings that the logger had, else None. With *rates* the
+    energy is measured from now on, else from when it is first asked for.
     """
 
-    def __init__(self, logger: Logger, rates: Rates, has_own_run: bool, rank: int) -> None:
+    def __init__(self, logger: Logger, rates: Rates, before: Settings | None, rank: int) -> None:
         self.logger = logger
-        self.has_own_run = has_own_run
+        self.before = before
+        # Another one after each close.
+        self._collectors: object = logger.manager.collectors
         self.rank = rank
         self._rates = rates
         self._began = time.perf_counter()
@@ -29,6 +33,10 @@ class Session:
         self._params: dict[str, Any] = {}
         self._energy: EnergyMeter | None = EnergyMeter(rates) if rates.are_given else None
         self._system: Any = None
+
+    def is_over(self) -> bool:
+        """Return whether everything was closed since it began."""
+        return self._collectors is not None and self._collectors is not self.logger.manager.collectors
 
     def seconds(self) -> float:
         """Return the seconds since its beginning."""
@@ -57,4 +65,4 @@ class Session:
 
     def __getstate__(self) -> dict[str, Any]:
         # In another process they begin anew.
-        return {**self.__dict__, "_energy": None, "_system": None}
+        return {**self.__dict__, "_energy": None, "_system": None, "_collectors": None}

@@ -80,6 +80,8 @@ class TrainerLogger:
         if self.config.tags:
             self.logger.log(", ".join(self.config.tags), "tags")
         _open.add(self)
+        # After a close nobody goes on with those there were.
+        manager.collectors[__name__] = _open.clear
 
     @property
     def logdir(self) -> Path | None:
@@ -98,7 +100,7 @@ class TrainerLogger:
             if manager.enabled:
                 self._log_iter(data)
         except Exception as error:
-            self._tell(f"log_iter cannot use what it was given: {type(error).__name__}: {words_of(error)}")
+            self._tell("log_iter cannot use what it was given:", error)
 
     def _log_iter(self, data: Mapping[str, Any]) -> None:
         place = self._place(data)
@@ -113,7 +115,7 @@ class TrainerLogger:
                 try:
                     log(key, value, phase)
                 except Exception as error:  # of a hostile value; the others are logged
-                    self._tell(f"{key!r} cannot be logged: {type(error).__name__}: {words_of(error)}")
+                    self._tell(f"{key!r} cannot be logged:", error)
         self._show_progress(phase, data)
 
     def log_epoch(self, *, reduce: str | None = None) -> None:
@@ -125,7 +127,7 @@ class TrainerLogger:
         try:
             self._end_epochs([phase for phase in self._phases.values() if phase.is_pending], reduce)
         except Exception as error:
-            self._tell(f"log_epoch failed: {type(error).__name__}: {words_of(error)}")
+            self._tell("log_epoch failed:", error)
 
     def end_log(self) -> None:
         """Log what is pending, say which names were never there, and return when all is on disk.
@@ -157,7 +159,7 @@ class TrainerLogger:
             payload, _ = manager.kind("params").encode(params)
             found = json.loads(str(payload))
         except Exception as error:
-            self._tell(f"these hyperparameters cannot be logged: {type(error).__name__}: {words_of(error)}")
+            self._tell("these hyperparameters cannot be logged:", error)
             found = {}
         if (tracked := self.config.tracked_variables.get("hparams")) is not None:
             found = _tracked_params(found, tracked)
@@ -167,11 +169,14 @@ class TrainerLogger:
             try:
                 about["model_parameters"] = parameter_counts(model)
             except Exception as error:  # a lazy layer that has seen nothing yet has none
-                self._tell(f"the parameters of the model cannot be counted: {type(error).__name__}: {words_of(error)}")
+                self._tell("the parameters of the model cannot be counted:", error)
         if about or found:
             target.log({**about, **found}, "params", data_type="params")
-        if metrics:
-            self.logger.log(dict(metrics), "hparams")
+        if metrics is not None:
+            try:
+                self.logger.log(dict(metrics), "hparams")
+            except Exception as error:
+                self._tell("the metrics of log_hyperparams are a dict, and cannot be logged:", error)
 
     def checkpoint(
         self, state: Any, metric: Any = None, *, mode: str = "min", keep_last: int | None = 5, keep_best: int = 1
@@ -269,7 +274,9 @@ class TrainerLogger:
                 "an iteration has epoch, phase and total_iters; what is missing is counted, and the phase 'train'"
             )
         if epoch is None:
-            epoch = self._phase(phase).epoch.step or 0
+            before, epoch = self._phases.get(phase), 0
+            if before is not None and before.iterations:
+                epoch = before.place.epoch + (not before.is_pending)
         batch, size = found["batch_current"], number(data.get("batch_size", 1))
         if size is None or not 0 <= size < math.inf:
             self._tell("a batch_size is a number of 0 or more; 1 is taken for what is none")
@@ -328,10 +335,11 @@ class TrainerLogger:
         if missed := self.config.tracked_variables[routine].missed():
             self._tell(f"tracked_variables[{routine!r}] names what {why}: {', '.join(missed)}")
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, what: str, error: Exception | None = None) -> None:
+        """Tell once, with the first *error*: each of them may say something else."""
         if what not in self._told:
             self._told.add(what)
-            self.logger.warning("%s", what)
+            self.logger.warning("%s", what if error is None else f"{what} {type(error).__name__}: {words_of(error)}")
 
 
 _WHOLE_NUMBERS = ("epoch", "total_iters", "batch_current", "batch_total", "max_epochs")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any
+from collections import deque
+from typing import Any, Final
 
 from allogger.logger import Logger, get_logger
 
 __all__ = ["MemoryLogger", "gpu_memory", "resident_bytes"]
+
+
+# Nobody has to print them.
+_MOST_LINES: Final = 1000
 
 
 class MemoryLogger:
@@ -22,7 +27,7 @@ class MemoryLogger:
     def __init__(self, logger: Logger | None = None) -> None:
         self._logger = get_logger("memory") if logger is None else logger
         self._before: dict[str, float] = {}
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=_MOST_LINES)
 
     def log_memory(self, description: str) -> None:
         """Log what is in use now, under *description*."""
@@ -34,10 +39,10 @@ class MemoryLogger:
         self._lines.append(f"{description}: {shown}")
 
     def print_logs(self) -> None:
-        """Write what was logged since the last time to the text log and the console, a line for each call."""
-        lines, self._lines = self._lines, []
-        for line in lines:
+        """Write a line for each of the latest calls since the last time to the text log and the console."""
+        for line in list(self._lines):
             self._logger.info("%s", line, to_stdout=True)
+        self._lines.clear()
 
 
 def _in_use() -> dict[str, int]:

@@ -228,6 +228,15 @@ def test_a_static_value_is_stored_once_however_often_it_is_held(tmp_path: Path) 
     assert series.meta == {"stride": "static", "description": "of the columns"}
 
 
+def test_a_static_value_is_stored_again_where_the_run_was_cleared(tmp_path: Path) -> None:
+    holder = HoldingLogger()
+    for _ in range(2):
+        with allogger.run(tmp_path, default_path_exists="clear"):
+            holder.hold([1, 2], "labels", stride="static")
+
+        assert allogger.open_run(tmp_path)["root/labels"].value.tolist() == [[1, 2]]
+
+
 def test_another_value_of_a_static_key_is_stored_and_told(
     root: allogger.Logger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -331,10 +340,15 @@ def test_what_is_held_within_a_capture_and_around_it_stays_apart(root: allogger.
 def test_bad_values_are_counted_and_the_others_kept(
     root: allogger.Logger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise RuntimeError("do not look")
+
     holder = HoldingLogger()
     for value in (1, None, [1, [2, 3]], object(), 2):
         holder.hold(value, "x")
     holder.hold(3, "x", stride="setp")
+    holder.hold(4, "x", stride=Hostile())  # type: ignore[arg-type]
     holder.hold(0, "step")
     holder.hold("x", np.arange(3))  # type: ignore[arg-type]
     holder.log("y", 0, "static")  # type: ignore[arg-type]
@@ -351,7 +365,7 @@ def test_bad_values_are_counted_and_the_others_kept(
     assert run["root/test/n"].kind == "scalar"
     told = caplog.text
     assert "'root/?' 4" in told
-    assert "'root/x' 3" in told
+    assert "'root/x' 4" in told
     assert "'root/test/text' 1" in told
 
 
@@ -366,7 +380,9 @@ def test_bad_values_are_counted_and_the_others_kept(
         ({"write_blacklist": [1]}, "list of labels"),
         ({"mode": "mni", "checkpoint_every": 1}, "did you mean 'min'"),
         ({"keep_last": 0, "checkpoint_every": 1}, "keep_last"),
+        ({"max_hold_bytes": None}, "max_hold_bytes is a whole number"),
         ({"state": dict}, "checkpoint_every"),
+        ({"metric": "test/loss"}, "checkpoint_every"),
         ({"plots": {"los_curve": ["loss"]}}, "did you mean 'loss_curve'"),
         ({"plots": {"loss_curve": "loss"}}, "list of keys"),
     ],

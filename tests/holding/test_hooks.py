@@ -124,6 +124,18 @@ def test_the_last_checkpoints_and_the_best_are_kept(root: allogger.Logger, tmp_p
     np.testing.assert_equal(best.load()["weights"], np.full(3, 2.0))
 
 
+def test_a_checkpoint_has_no_metric_that_was_measured_for_another(root: allogger.Logger, tmp_path: Path) -> None:
+    holder = HoldingLogger(state=lambda: {"epoch": holder.epoch}, checkpoint_every=1, metric="test/loss")
+    with holder.training():
+        for epoch in holder.epochs(5):
+            if epoch % 2:
+                holder.summarize(epoch, [("loss", 1 / epoch)], writer="test")
+    allogger.flush()
+
+    there = allogger.open_run(tmp_path).checkpoints()
+    assert [one.metric for one in there] == [1, None, 1 / 3, None, 1 / 5]
+
+
 def test_a_state_that_fails_is_told_and_ends_nothing(
     root: allogger.Logger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

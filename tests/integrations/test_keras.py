@@ -138,6 +138,63 @@ def test_callbacks_of_a_holder_call_its_hooks_in_their_order(keras: Any, tmp_pat
     assert not run.keys("batch")
 
 
+def test_an_evaluation_after_a_fit_that_has_failed_is_none_of_its_epochs(keras: Any, tmp_path: Path) -> None:
+    def fail(batch: int, logs: Any) -> None:
+        raise RuntimeError("diverged")
+
+    x, y = the_data()
+    model, callback = a_model(keras), integration.KerasCallback()
+    failing = keras.callbacks.LambdaCallback(on_train_batch_end=fail)
+    with allogger.run(tmp_path):
+        with pytest.raises(RuntimeError, match="diverged"):
+            model.fit(x, y, 100, 1, verbose=0, callbacks=[callback, failing])
+        evaluation = model.evaluate(x, y, verbose=0, callbacks=[callback])
+        fit = model.fit(x, y, 100, 1, verbose=0, validation_split=0.2, callbacks=[callback])
+
+    run = allogger.open_run(tmp_path)
+    assert run["root/test/loss"].value.tolist() == evaluation[:1]
+    assert run["root/val/loss"].value.tolist() == fit.history["val_loss"]
+    assert run["root/val/batch/loss"].step.tolist() == [1]
+    assert run["root/train/batch/loss"].step.tolist() == [1, 2]
+
+
+def test_checkpoints_are_those_of_the_model_that_is_fitted(keras: Any, tmp_path: Path) -> None:
+    class Model(keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = keras.layers.Dense(10)
+
+        def call(self, x: Any) -> Any:
+            return self.layer(x)
+
+    models = [a_model(keras), Model()]
+    models[1].compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with allogger.run(tmp_path):
+        holder = HoldingLogger(checkpoint_every=1)
+        for model in models:
+            model.fit(*the_data(), 100, 1, verbose=0, callbacks=[integration.KerasCallback(holder)])
+
+    saved = [one.load()["weights"] for one in allogger.open_run(tmp_path).checkpoints()]
+    for model, weights in zip(models, saved, strict=True):
+        for one, other in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_of_several_batches_that_are_executed_at_once_the_last_is_told(keras: Any, tmp_path: Path) -> None:
+    callback = integration.KerasCallback(log_freq=10)
+    with allogger.run(tmp_path):
+        # As Keras does it with steps_per_execution=4, which its backend torch has not.
+        for first in range(0, 40, 4):
+            callback.on_train_batch_begin(first)
+            callback.on_train_batch_end(first + 3, {"loss": float(first + 3)})
+            callback.on_test_batch_begin(first)
+            callback.on_test_batch_end(first + 3, {"loss": float(first + 3)})
+
+    run = allogger.open_run(tmp_path)
+    assert run["root/train/batch/loss"].value.tolist() == [3, 11, 23, 31]
+    assert run["root/test/batch/loss"].value.tolist() == [3, 11, 23, 31]
+
+
 def test_a_training_goes_on_behind_its_initial_epoch(keras: Any, tmp_path: Path) -> None:
     allogger.basic_configure(tmp_path)
     callback = integration.KerasCallback()
@@ -148,7 +205,9 @@ def test_a_training_goes_on_behind_its_initial_epoch(keras: Any, tmp_path: Path)
     assert callback.actions == {"save_weights": False}
 
 
-@pytest.mark.parametrize("options", [{"log_freq": 0}, {"log_freq": "epochs"}, {"histograms_every": True}, {"plot": {}}])
+@pytest.mark.parametrize(
+    "options", [{"log_freq": 0}, {"log_freq": []}, {"log_freq": "epochs"}, {"histograms_every": True}, {"plot": {}}]
+)
 def test_impossible_options_are_errors(keras: Any, options: dict[str, Any]) -> None:
     with pytest.raises(allogger.ConfigError):
         integration.KerasCallback(**options)

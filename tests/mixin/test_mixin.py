@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import allogger
 from allogger import testing
 from allogger.mixin import LoggingMixin
+from allogger.mixin.ending import _ending
 from allogger.mixin.values import Latest, LatestArray, LoggedValue, Mean, Sum
 from tests.conftest import Result
 
@@ -201,6 +202,20 @@ def test_a_copied_tree_has_the_same_values_and_its_own_children(copied: Callable
     assert tree.get_all() == {"model.acc": 1.0, "model.sampler.loss": 2.0}
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_what_is_logged_to_a_copy_and_not_read_is_counted(
+    copied: Callable[[Any], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with allogger.run(tmp_path):
+        sampler = Sampler()
+        sampler.log("loss", 1.0)
+        twin = copied(sampler)
+        sampler.get_all()
+        twin.log("loss", 2.0)
+
+    assert "1 values were not stored: 'sampler/loss' 1" in caplog.text
+
+
 # --------------------------------------------------------------------------------------------------------------- names
 
 PARTS = st.sampled_from(["", "a", "b", "a.b", "a_2", "a_3"])
@@ -376,13 +391,14 @@ def test_collect_never_raises(caught: testing.Captured, caplog: pytest.LogCaptur
     tree.collect(step="seven", reduce="rank")  # type: ignore[arg-type]
     tree.log("x", 1.0)
     tree.collect("train")  # type: ignore[arg-type]
+    assert tree.get("x") == 1.0
     tree.logging_children = None  # type: ignore[assignment]
     tree.collect()
     allogger.close()
 
     assert caught["root/x"].step == [1]
     assert "did you mean 'ranks'" in caplog.text
-    assert "'LoggingMixin' is not collected: AttributeError: 'str'" in caplog.text
+    assert "'LoggingMixin' is not collected: ConfigError: it takes a logger as allogger.get_logger" in caplog.text
     assert "'LoggingMixin' is not collected: TypeError: 'NoneType'" in caplog.text
     assert "the rest of a tree of objects is not collected" in caplog.text
 
@@ -464,6 +480,23 @@ def test_what_was_left_out_or_not_read_is_counted_in_each_run(tmp_path: Path, ca
             one.log("x", 1.0)
 
     assert caplog.text.count("3 values were not stored: 'model/mean' 1, 'model/x' 1, 'other/y' 1") == 2
+
+
+def test_objects_that_come_and_go_are_counted_and_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with allogger.run(tmp_path):
+        for number in range(5000):
+            lost = node("lost", "x")
+            lost.log("x", 1.0)
+            if number % 10 == 0:
+                model = node("model", "x", children=(node("part", "x"),))
+                model.collect()
+                model.logging_children[0].log("x", number)
+                model.logging_children.clear()  # but it was there when it was collected
+        assert len(_ending().known) < 2500
+        del lost, model
+
+    assert "5000 values were not stored: 'lost/x' 5000" in caplog.text
+    assert len(allogger.open_run(tmp_path)["root/model/part/x"].value) == 500
 
 
 def test_a_forked_child_begins_with_nothing(tmp_path: Path) -> None:

@@ -146,6 +146,51 @@ def test_closing_everything_ends_the_context_which_can_be_made_again(
     assert said(caplog, "1 values were not stored: 'root/x' 1") == 1
 
 
+def test_what_one_tracker_was_given_is_not_left_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOGGER_OUTPUTS", "hdf,csv")
+    with Tracker(tmp_path / "a", ["csv"], csv_writer_params={"filter": "x"}).start_logging(0) as first:
+        first.log(1, "x")
+    for number in range(2):
+        with Tracker(tmp_path / f"b{number}").start_logging() as other:
+            assert other.logger.default_outputs == ["hdf", "csv"]
+            assert other.logger.settings.rank is None
+            other.log(2, "y")
+
+        assert allogger.open_run(tmp_path / f"b{number}").keys() == ["root/y"]
+
+
+@pytest.mark.parametrize("policy", ["clear", "unique", "abort"])
+def test_a_run_that_was_left_for_that_of_a_tracker_stays_as_it_is(tmp_path: Path, policy: str) -> None:
+    root = allogger.basic_configure(tmp_path / "own", ["csv"], default_path_exists=policy)
+    root.log(1, "x")
+    with Tracker(tmp_path / "other", ["hdf"], scope="root").start_logging() as tracker:
+        tracker.log(2, "x")
+    root.log(3, "x")
+
+    assert root.default_outputs == ["csv"]
+    allogger.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "own"]
+    assert allogger.open_run(tmp_path / "own")["root/x"].value.tolist() == [1]
+
+
+def test_a_context_that_was_closed_does_not_go_on_in_another_run(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path / "a")
+    tracker.create_logger_context()
+    tracker.save_hyperparameters({"a": 1})
+    allogger.close()
+    allogger.basic_configure(tmp_path / "b")
+    tracker.log(2, "x")
+    assert not tracker.is_initialized
+    with tracker.start_logging():
+        tracker.log(3, "x")
+        tracker.save_hyperparameters({"b": 1})
+    allogger.close()
+
+    run = allogger.open_run(tmp_path / "a")
+    assert (run["root/x"].value.tolist(), run.params) == ([3], {"b": 1})
+    assert not allogger.open_run(tmp_path / "b").keys()
+
+
 def test_without_a_logdir_it_joins_the_run_that_is_configured_and_leaves_it_open(tmp_path: Path) -> None:
     root = allogger.basic_configure(tmp_path)
     tracker = Tracker(log_freq=2)
@@ -313,6 +358,8 @@ def test_a_log_call_never_raises_and_what_it_cannot_store_is_counted(
         tracker.log(1, "x", batch_idx="one")  # type: ignore[arg-type]
         tracker.log([1], ["a", "b"])
         tracker.log(1, ["a", "b"])
+        tracker.log("ab", ["a", "b"])
+        tracker.log({"u": 1, "v": 2}, ["a", "b"])
         tracker.log(1, "y", bogus=True)
         tracker.log(1, 7)  # type: ignore[arg-type]
         tracker.log(Hostile(), Hostile(), kind="flops_pb")  # type: ignore[arg-type]
