@@ -521,6 +521,34 @@ def test_a_configuration_may_come_from_anywhere(tmp_path: Path, source: str) -> 
     assert list((tmp_path / "first").glob("events/*.csv"))
 
 
+def test_a_configuration_of_hydra_makes_it_and_is_its_hyperparameters(tmp_path: Path) -> None:
+    hydra = pytest.importorskip("hydra", reason="Hydra is not installed")
+    instantiate = pytest.importorskip("hydra.utils").instantiate
+    (tmp_path / "config.yaml").write_text(
+        f"""
+rate: 0.1
+trainer:
+  root_dir: {tmp_path}
+  loggers: [metric, hparams]
+  tracked_variables: {{metric: [loss]}}
+model: {{rate: "${{rate}}", size: 3}}
+tracker: {{_target_: allogger.Tracker, logdir: {tmp_path}/tracked, log_freq: 2}}
+"""
+    )
+    with hydra.initialize_config_dir(str(tmp_path), version_base=None):
+        config = hydra.compose("config", overrides=["rate=0.2"])
+    with TrainerLogger(config.trainer) as logger:
+        logger.log_hyperparams(config.model)
+        logger.log_iter(iteration(loss=1.0))
+    allogger.close()
+    with instantiate(config.tracker).start_logging() as tracker:
+        tracker.log([1, 2], ["a", "b"], batch_idx=2)
+
+    assert read(tmp_path, "Metric-EpochWise/loss/train") == [(0, 1.0)]
+    assert allogger.open_run(tmp_path).params == {"rate": 0.2, "size": 3}
+    assert allogger.open_run(tmp_path / "tracked").keys() == ["root/a", "root/b"]
+
+
 def test_in_a_program_that_is_configured_it_logs_to_the_run_of_the_root(tmp_path: Path) -> None:
     allogger.basic_configure(tmp_path)
     with TrainerLogger(tracked_variables=LOSS, print_every_n_seconds=None) as logger:
