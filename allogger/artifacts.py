@@ -20,7 +20,7 @@ from allogger.errors import ConfigError, DamagedFile
 from allogger.files import FOLDER, digest_of
 from allogger.kind import STATES, FileKind
 from allogger.merging import Attempts, Part, parts_of
-from allogger.opening import OpenShard, ends_of, open_shards
+from allogger.opening import OpenShard, ends_of, open_others, open_shards
 from allogger.reader import SeriesId
 from allogger.record import full_key
 from allogger.registry import kinds
@@ -115,18 +115,21 @@ class Artifact:
     def _copy_folder(self, target: Path) -> None:
         listing = self._listing()
         target.mkdir()
-        for place in listing.folders:
-            (target / place).mkdir(parents=True, exist_ok=True)
-        for place, stored in listing.files.items():
-            (target / place).parent.mkdir(parents=True, exist_ok=True)
-            _copy(stored.path, target / place)
-        # Last, so that nothing is ever written through one of them.
-        for place, to in listing.links.items():
-            (target / place).symlink_to(to)
-        for place in listing.links:
-            if not Path(os.path.realpath(target / place)).is_relative_to(os.path.realpath(target)):
-                (target / place).unlink()
-                raise DamagedFile(f"the link {place!r} in {self.path} leads out of its folder, and was not made")
+        try:
+            for place in listing.folders:
+                (target / place).mkdir(parents=True, exist_ok=True)
+            for place, stored in listing.files.items():
+                (target / place).parent.mkdir(parents=True, exist_ok=True)
+                _copy(stored.path, target / place)
+            # Last, so that nothing is ever written through one of them; and what one leads to depends on the others.
+            for place, to in listing.links.items():
+                (target / place).symlink_to(to)
+            for place in listing.links:
+                if not Path(os.path.realpath(target / place)).is_relative_to(os.path.realpath(target)):
+                    raise DamagedFile(f"the link {place!r} in {self.path} leads out of its folder")
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
 
     def _listing(self) -> _Listing:
         logdir = self.path.parents[3]
@@ -139,7 +142,7 @@ class Artifact:
             return _Listing(
                 {_inside(place): _listed(logdir, one) for place, one in told["files"].items()},
                 [_inside(place) for place in told["folders"]],
-                {_inside(place): str(to) for place, to in told["links"].items()},
+                {_inside(place): _path(to) for place, to in told["links"].items()},
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedFile(f"{self.path} is no list of a folder: {error!r:.200}") from None
@@ -161,9 +164,16 @@ class _Listing(NamedTuple):
 
 def _inside(place: str) -> str:
     """Return *place*; raises `ValueError` if it is not below the folder."""
-    if "\0" in place or any(part in ("", ".", "..") for part in place.split("/")):
+    if any(part in ("", ".", "..") for part in _path(place).split("/")):
         raise ValueError(f"{place!r:.80} is no place in a folder")
     return place
+
+
+def _path(text: str) -> str:
+    """Return *text*; raises `ValueError` or `TypeError` if it is no path."""
+    if b"\0" in os.fsencode(text) or not text:
+        raise ValueError(f"{text!r:.80} is no path")
+    return text
 
 
 def _listed(logdir: Path, told: Mapping[str, Any]) -> _File:
@@ -174,9 +184,12 @@ def _listed(logdir: Path, told: Mapping[str, Any]) -> _File:
 
 
 def _own_name(name: str) -> str:
-    """Return the name of the original, unless it would lead elsewhere."""
+    """Return the name of the original, unless it would lead elsewhere or no file can have it."""
     plain = name.replace("/", "_").replace("\0", "_")
-    return plain if plain not in ("", ".", "..") and len(os.fsencode(plain)) <= 255 else "artifact"
+    try:
+        return plain if plain not in ("", ".", "..") and len(os.fsencode(plain)) <= 255 else "artifact"
+    except UnicodeEncodeError:
+        return "artifact"
 
 
 def _opened(path: Path) -> Any:
@@ -196,7 +209,11 @@ def _copy(path: Path, target: Path) -> None:
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read: {error}") from error
     with source, open(target, "xb") as file:
-        shutil.copyfileobj(source, file, 2**20)
+        try:
+            shutil.copyfileobj(source, file, 2**20)
+        except BaseException:
+            target.unlink()
+            raise
 
 
 def _damage(path: Path, size: int | None, sha256: str) -> list[str]:
@@ -304,6 +321,7 @@ def file_findings(logdir: Path) -> tuple[list[str], list[str]]:
     record is lost.
     """
     shards, _ = open_shards(logdir / EVENTS)
+    shards += open_others(logdir / EVENTS, shards)
     by_key: dict[str, list[tuple[OpenShard, SeriesId]]] = {}
     for shard in shards:
         for series in shard.reader.keys():  # noqa: SIM118  # no mapping

@@ -7,7 +7,6 @@ that is killed at any moment leaves its last complete checkpoint, and readers kn
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import os
@@ -17,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allogger.errors import ConfigError, DamagedFile, UnknownName, words_of
-from allogger.files import CHECKPOINTS, Request
+from allogger.files import CHECKPOINTS, Request, temporary_name
 from allogger.lane import Outlet
 from allogger.manager import manager
+from allogger.opening import open_others, open_shards
 from allogger.plain import plain
 from allogger.reader import SeriesId
-from allogger.record import MAIN_PROCESS, file_name, full_key
-from allogger.rundir import EVENTS, is_stored_path
-from allogger.shards import list_shards, open_shard
+from allogger.record import file_name, full_key
+from allogger.rundir import ARTIFACTS, EVENTS, is_here, is_stored_path, shard_of
 from allogger.tensorfile import SUFFIX
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ __all__ = ["Checkpoints", "Rule"]
 
 # A disk that hangs must not keep the program: what is obsolete is removed another time.
 _FLUSH_SECONDS = 10.0
-_counter = itertools.count()
 
 
 class Rule(NamedTuple):
@@ -94,6 +92,7 @@ class Checkpoints:
                 # To be counted, or not, like any other value.
                 self._logger.log(state, name, step, data_type="checkpoint")
                 return
+            step = self._logger._step(name, step)
             self._save(self._shelf(logdir, name), state, name, step, self._metric(name, metric), rule)
         except Exception as error:
             manager.accounts.not_stored(scope, name, f"{type(error).__name__}: {words_of(error)}")
@@ -111,17 +110,18 @@ class Checkpoints:
         is_journalled = self._is_journalled(shelf, key)
         run = manager.runs.get(shelf.logdir)
         if run is not None and shelf.attempt != run.attempt:
-            shelf.begin(run.attempt, self._last_step(key) if type(step) is not int else step)
+            shelf.begin(run.attempt, self._last_step(key) if step is None else step)
         if is_journalled:
-            shelf.remove()
             shelf.point(rule.mode)
+            shelf.remove()
 
     def _shelf(self, logdir: Path, key: str) -> _Shelf:
         which = logdir, key
         if which not in self._shelves:
             label = manager.process_label(self._logger.settings)
-            shelf = self._shelves[which] = _Shelf.found(logdir, self._logger.scope, key, label)
+            shelf = _Shelf.found(logdir, self._logger.scope, key, label)
             shelf.lost = self._lost(self._outlets(logdir), key)
+            return self._shelves.setdefault(which, shelf)  # another thread may have been faster
         return self._shelves[which]
 
     def _last_step(self, key: str) -> int:
@@ -183,7 +183,9 @@ class _Shelf:
     def found(cls, logdir: Path, scope: str, key: str, process: str) -> _Shelf:
         """Return what earlier attempts of *process* have left."""
         shelf = cls(logdir, f"{CHECKPOINTS}/{file_name(full_key(scope, key))}")
-        if not (logdir / shelf.folder).is_dir():
+        folder = logdir / shelf.folder
+        # What a link leads to belongs to somebody else.
+        if not folder.is_dir() or any(one.is_symlink() for one in (folder, *folder.parents[:2])):
             return shelf
         found = _records(logdir / EVENTS, SeriesId("checkpoint", scope, key), process)
         for record in sorted(found, key=lambda record: record.time):
@@ -228,12 +230,14 @@ class _Shelf:
         """Leave links for people and other tools; allogger itself does not follow them."""
         best = ranked(self.kept, mode)[:1]
         for name, kept in (("latest", self.kept[-1:]), ("best", best)):
-            for one in kept:
-                link = self.logdir / self.folder / f"{name}{SUFFIX}"
-                temporary = self.logdir / self.folder.partition("/")[0] / f".{os.getpid()}-{next(_counter)}l.tmp"
-                with contextlib.suppress(OSError):
+            link = self.logdir / self.folder / f"{name}{SUFFIX}"
+            with contextlib.suppress(OSError):
+                for one in kept:
+                    temporary = self.logdir / ARTIFACTS / temporary_name()
                     os.symlink(one.path.rpartition("/")[2], temporary)
                     os.replace(temporary, link)
+                if not kept and f"{self.folder}/{os.readlink(link)}" in self.condemned:
+                    link.unlink()
 
 
 class _Record(NamedTuple):
@@ -244,13 +248,23 @@ class _Record(NamedTuple):
 
 
 def _records(events: Path, series: SeriesId, process: str) -> Iterator[_Record]:
-    """Yield all records of a series of *process*; what is damaged is left out."""
-    for shard in list_shards(events):
-        with contextlib.suppress(OSError, DamagedFile), contextlib.closing(open_shard(events, shard.name)) as reader:
-            if reader.about.get("process", MAIN_PROCESS) == process and series in reader.keys():  # noqa: SIM118
-                columns, attempt = reader.read(series), str(reader.about.get("attempt"))
+    """Yield all records of a series of *process*; what is damaged is left out.
+
+    So is what another program of that name may still be writing, who counts on its own last checkpoint.
+    """
+    shards, _ = open_shards(events)
+    shards += open_others(events, shards)
+    for shard in shards:
+        with contextlib.suppress(OSError, DamagedFile), contextlib.closing(shard.reader):
+            is_wanted = shard.process == process and (not shard.is_running or _is_ours(shard.file.name))
+            if is_wanted and series in shard.reader.keys():  # noqa: SIM118
+                columns = shard.read(series)
                 for time, step, text in zip(columns.time.tolist(), columns.step.tolist(), columns.value, strict=True):
                     with contextlib.suppress(ValueError, RecursionError):
                         told = json.loads(str(text))
                         if isinstance(told, dict):
-                            yield _Record(time, step, attempt, told)
+                            yield _Record(time, step, shard.attempt, told)
+
+
+def _is_ours(shard: str) -> bool:
+    return is_here(shard) and shard_of(shard)[2] == os.getpid()

@@ -27,7 +27,7 @@ from allogger.plain import Unstorable
 from allogger.rundir import ARTIFACTS, sync_folder
 from allogger.tensorfile import SUFFIX
 
-__all__ = ["CHECKPOINTS", "FOLDER", "Files", "Request", "Stored", "digest_of"]
+__all__ = ["CHECKPOINTS", "FOLDER", "Files", "Request", "Stored", "digest_of", "temporary_name"]
 
 CHECKPOINTS = f"{ARTIFACTS}/checkpoints"
 #: The media type of a folder, whose stored file is a list of its contents.
@@ -95,7 +95,7 @@ class Files:
 
     All methods that put something return when it is complete, and may be called by several threads and processes at
     once. They raise `OSError` for a disk or a file that refuses, and `Unstorable` for what is no ordinary file or
-    folder; then nothing is left behind.
+    folder; then nothing is left behind but, of a folder, the files that were complete.
     """
 
     def __init__(self, logdir: Path, key: str) -> None:
@@ -167,7 +167,7 @@ class Files:
         place: Callable[[str], PurePosixPath] | None = None,
         mtime: float | None = None,
     ) -> Stored:
-        temporary = self._folder(PurePosixPath(ARTIFACTS)) / f".{os.getpid()}-{next(_counter)}.tmp"
+        temporary = self._folder(PurePosixPath(ARTIFACTS)) / temporary_name()
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with os.fdopen(fd, "wb", buffering=0) as raw:
@@ -211,6 +211,11 @@ class Files:
             if path.is_symlink():
                 raise Unstorable(f"{str(path)!r} is a symbolic link, which is not followed")
         return path
+
+
+def temporary_name() -> str:
+    """Return a name that nobody else uses, for what is to get its own when it is complete."""
+    return f".{os.getpid()}-{next(_counter)}.tmp"
 
 
 def _opened(path: Path, flags: int = 0) -> BinaryIO:

@@ -95,7 +95,12 @@ def other_outputs(events: Path, known: Collection[str]) -> list[OpenForeign]:
     }
     found = list(tables.values())
     for folder in sorted(_folders(events)):
-        for path in sorted(folder.iterdir()):
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError as error:
+            found.append(OpenForeign(folder.name, folder, UnreadableReader(folder, error)))
+            continue
+        for path in paths:
             shard = event_shard_of(path.name)
             if shard is None or shard in known:
                 continue

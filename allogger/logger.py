@@ -212,14 +212,17 @@ class Logger:
 
     def _keep_decision(self, value: Any, key: str, kind: str, attrs: Mapping[str, Any]) -> None:
         """Let `_put_alike` find what holds for all arrays of this key, dtype and shape."""
+        # First, so that whatever changes from here on is seen: below, or by `_put_alike`.
+        routes, changes = self._routes, kinds.changes
         is_plain = type(value) is np.ndarray and value.dtype.kind in "biufc" and kind in _KINDS_OF_ARRAYS
         if not is_plain or self.settings.manual_flush:
             return
-        routes = self._routes
-        route = self._route(key, kind, ())
+        if len(manager.all_kinds()) > len(kinds.builtin):
+            return  # a plug-in may look at the numbers of each array before it says whether it takes that one
+        route = routes.get((key, kind, ()))
         with manager.lock:
             if route is not None and routes is self._routes and not manager.dispatch.is_full:
-                self._alike[key] = _Alike(value.dtype, value.shape, kinds.changes, route, kind, attrs)
+                self._alike[key] = _Alike(value.dtype, value.shape, changes, route, kind, attrs)
 
     def _put_alike(self, value: Any, key: Any, step: Any) -> bool:
         """Log an array like the last one under the same key; return False if there is none, or it cannot be done."""

@@ -84,9 +84,8 @@ class _Parts:
             return {"bytes": self._add(Tensor("U8", np.frombuffer(bytes(value), np.uint8)), path)}
         if _is_tensor(value):
             return self._tensor(value, path)
-        # A model, an optimizer, a schedule, a logger: they know best what their state is. Those of Keras first, which
-        # may be modules of torch, too.
-        for method in ("get_weights", "state_dict"):
+        # A model, an optimizer, a schedule, a logger: they know best what their state is.
+        for method in ("get_weights", "state_dict") if _is_of_keras(type(value)) else ("state_dict", "get_weights"):
             if callable(getattr(type(value), method, None)):
                 return self.node(getattr(value, method)(), path)
         if isinstance(value, np.ndarray | np.generic) or _is_array(type(value)):
@@ -165,6 +164,11 @@ def _key(key: Any, path: tuple[str, ...]) -> Any:
 def _is_tensor(value: Any) -> bool:
     tensor = getattr(sys.modules.get("torch"), "Tensor", None)
     return tensor is not None and isinstance(value, tensor)
+
+
+def _is_of_keras(cls: type) -> bool:
+    """Return whether `set_weights` takes what `get_weights` gives; a module of torch may mean anything else by that."""
+    return any(one.__module__.partition(".")[0] == "keras" for one in cls.__mro__)
 
 
 def _is_array(cls: type) -> bool:

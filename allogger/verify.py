@@ -193,12 +193,12 @@ def files_by_shard(events: Path) -> dict[str, list[Checker]]:
 
 def leftovers(run: Path) -> list[Path]:
     """Return the temporary files of allogger's that are there now; one may be in use."""
-    entries = [*_entries(run), *_entries(run / EVENTS), *_entries(run / ARTIFACTS)]
-    return [
-        Path(entry.path)
-        for entry in entries
-        if entry.is_file(follow_symlinks=False) and temporary_pid(entry.name) is not None
-    ]
+    entries = [*_entries(run), *_entries(run / EVENTS)]
+    found = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+    # Here it may also be a link to a checkpoint; but what is behind a link belongs to somebody else.
+    if not (run / ARTIFACTS).is_symlink():
+        found += [entry for entry in _entries(run / ARTIFACTS) if not entry.is_dir(follow_symlinks=False)]
+    return [Path(entry.path) for entry in found if temporary_pid(entry.name) is not None]
 
 
 def _classes() -> Iterator[type[Checker]]:

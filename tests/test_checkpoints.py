@@ -62,6 +62,15 @@ def test_links_for_people_lead_to_the_latest_and_the_best(tmp_path: Path) -> Non
     assert steps_kept(run) == [1, 2]
 
 
+def test_a_link_to_what_is_removed_goes_with_it(tmp_path: Path) -> None:
+    with allogger.run(tmp_path) as root:
+        root.checkpoint({"a": 1}, metric=1, keep_last=1, keep_best=0)
+        root.checkpoint({"a": 2}, keep_last=1, keep_best=0)
+
+    links = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_symlink()]
+    assert [(link.name, link.exists()) for link in links] == [("latest.safetensors", True)]
+
+
 metrics = st.none() | st.integers(0, 5).map(float)
 
 
@@ -126,9 +135,10 @@ def test_what_no_output_keeps_is_not_touched(tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_a_requeued_program_goes_on_with_what_there_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["hdf", "csv"])
+def test_a_requeued_program_goes_on_with_what_there_is(tmp_path: Path, output: str) -> None:
     for attempt in range(3):
-        with allogger.run(tmp_path) as root:
+        with allogger.run(tmp_path, [output]) as root:
             for number in range(3):
                 root.checkpoint({"n": 10 * attempt + number}, metric=abs(10 * attempt + number - 1), keep_last=2)
 
@@ -137,16 +147,20 @@ def test_a_requeued_program_goes_on_with_what_there_is(tmp_path: Path) -> None:
     assert steps_kept(run) == [2, 8, 9]
     best, latest = run.checkpoint("best"), run.checkpoint("latest")
     assert [one and one.load() for one in (best, latest)] == [{"n": 1}, {"n": 22}]
+    assert not verify(tmp_path).notes
+    assert latest is not None
+    latest.path.write_bytes(b"x")
+    assert len(verify(tmp_path).damage) == 1
 
 
-@pytest.mark.parametrize("is_counted", [False, True])
-def test_an_attempt_that_begins_again_has_a_best_of_its_own(tmp_path: Path, is_counted: bool) -> None:
-    for losses in ([0.1, 0.2], [5.0, 4.0, 9.0, 9.0]):
+@pytest.mark.parametrize("step_type", [None, int, np.int64, float])
+def test_an_attempt_that_begins_again_has_a_best_of_its_own(tmp_path: Path, step_type: Any) -> None:
+    for losses in ([0.1, 0.2, 0.3, 0.3, 0.3], [5.0, 4.0, 9.0, 9.0]):
         with allogger.run(tmp_path) as root:
-            if is_counted:
+            if step_type is None:
                 root.load_state_dict({"step_per_key": {"root-MainProcess": {"checkpoint": 1}}})
             for step, loss in enumerate(losses, 1):
-                root.checkpoint({"loss": loss}, step=None if is_counted else step, metric=loss, keep_last=1)
+                root.checkpoint({"loss": loss}, step=step_type and step_type(step), metric=loss, keep_last=1)
 
     best = allogger.open_run(tmp_path).checkpoint("best")
 
@@ -193,6 +207,35 @@ def test_each_process_keeps_its_own(tmp_path: Path, start_method: str) -> None:
     assert {one.process: one.load() for one in found} == {
         name: {"process": n, "again": True} for n, name in enumerate(["worker-0", "worker-1", "MainProcess"])
     }
+
+
+_ANOTHER = """
+import sys
+import allogger
+
+root = allogger.basic_configure(sys.argv[1])
+for number in range(2):
+    root.checkpoint({"number": number}, keep_last=1)
+print("stored", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_checkpoint_of_another_program_stays_while_that_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _ANOTHER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with allogger.run(tmp_path) as root:
+            root.checkpoint({"mine": 1}, keep_last=1)
+            root.checkpoint({"mine": 2}, keep_last=1)
+        process.kill()
+
+    states = [one.load() for one in allogger.open_run(tmp_path, attempts="all").checkpoints() if not one.is_removed]
+    assert states == [{"number": 1}, {"mine": 2}]
+    with allogger.run(tmp_path) as root:
+        root.checkpoint({"mine": 3}, keep_last=1)
+    assert [one.load() for one in allogger.open_run(tmp_path).checkpoints() if not one.is_removed] == [{"mine": 3}]
 
 
 _TRAINING = """
@@ -352,6 +395,21 @@ def test_a_hostile_record_removes_nothing_of_others(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"theirs"
     assert (tmp_path / "run" / stranger).read_bytes() == b"theirs"
     assert other.exists()
+
+
+def test_nothing_is_removed_behind_a_link(tmp_path: Path) -> None:
+    with allogger.run(tmp_path / "run") as root:
+        root.checkpoint({"a": 0})
+        (one,) = allogger.open_run(tmp_path / "run").checkpoints()
+        told = {"path": "x", "replaces": [str(one.path.relative_to(tmp_path / "run"))]}
+        root._put_object("checkpoint", None, "checkpoint", (json.dumps(told), {}), (), 0.0)
+    (tmp_path / "run" / "artifacts").rename(tmp_path / "theirs")
+    (tmp_path / "run" / "artifacts").symlink_to(tmp_path / "theirs")
+    with allogger.run(tmp_path / "run") as root:
+        for number in range(2):
+            root.checkpoint({"a": number}, keep_last=1)
+
+    assert one.path.exists()
 
 
 def test_a_disabled_library_stores_no_checkpoint(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import allogger
-from allogger.files import FOLDER, Files, Stored
+from allogger.files import FOLDER, Files, Stored, temporary_name
 from allogger.plain import Unstorable
 from allogger.rundir import ARTIFACTS, clear, is_stored_path, stored_files
 from allogger.utils import repair, verify
@@ -230,17 +230,34 @@ def test_a_copy_that_was_cut_short_is_told_and_repair_removes_it(tmp_path: Path)
     with allogger.run(tmp_path) as root:
         root.log({"name": "a", "data": b"a"}, "a", data_type="artifact")
     half = tmp_path / ARTIFACTS / ".4194305-0.tmp"
+    link = tmp_path / ARTIFACTS / temporary_name().replace(str(os.getpid()), "4194305")
     of_this_process = tmp_path / ARTIFACTS / f".{os.getpid()}-999999.tmp"
+    link.symlink_to("nowhere")
     for path in (half, of_this_process):
         path.write_bytes(b"ha")
-        os.utime(path, (1.7e9, 1.7e9))
-    os.utime(of_this_process)
+    for path in (half, link):
+        os.utime(path, (1.7e9, 1.7e9), follow_symlinks=False)
 
     notes = verify(tmp_path).notes
-    assert [f"{path.name} is the leftover" in " ".join(notes) for path in (half, of_this_process)] == [True, True]
-    assert repair(tmp_path).done == [f"{half.name} removed: the leftover of a write that was cut short"]
+    assert [f"{path.name} is the leftover" in " ".join(notes) for path in (half, link, of_this_process)] == [True] * 3
+    assert len(repair(tmp_path).done) == 2
+    assert not half.exists()
+    assert not link.is_symlink()
     assert of_this_process.exists()
     assert len(allogger.open_run(tmp_path).artifacts()) == 1
+
+
+def test_what_lies_behind_a_link_in_place_of_the_store_is_no_leftover(tmp_path: Path) -> None:
+    with allogger.run(tmp_path / "run") as root:
+        root.log(1, "x")
+    theirs = tmp_path / "theirs" / ".4194305-0.tmp"
+    theirs.parent.mkdir()
+    theirs.touch()
+    os.utime(theirs, (1.7e9, 1.7e9))
+    (tmp_path / "run" / ARTIFACTS).symlink_to(theirs.parent)
+
+    assert repair(tmp_path / "run").done == []
+    assert theirs.exists()
 
 
 def test_a_file_of_which_no_record_tells_is_noted_and_stays(tmp_path: Path) -> None:

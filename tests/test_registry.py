@@ -244,6 +244,20 @@ def test_a_kind_that_is_registered_late_gets_the_next_of_many_arrays_alike() -> 
     assert [record.kind for record in captured.records] == ["histogram", "histogram", "interval"]
 
 
+class LargeArrayKind(AnyArrayKind):
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray) and bool((value > 1).any())
+
+
+def test_a_kind_is_asked_about_each_of_many_arrays_alike() -> None:
+    register_kind("interval", LargeArrayKind)
+    with capture() as captured:
+        for number in (0, 1, 2, 0):
+            allogger.get_root().log(np.full(2, number), "key")
+
+    assert [record.kind for record in captured.records] == ["histogram", "histogram", "interval", "histogram"]
+
+
 class RaisesWhenMade(IntervalKind):
     def __init__(self) -> None:
         raise RuntimeError("no kind today")

@@ -84,6 +84,23 @@ def test_any_nested_state_comes_back_as_it_was(tmp_path_factory: pytest.TempPath
     assert exact(shown) == exact(state)
 
 
+@settings(max_examples=20, deadline=None)
+@given(state=states, name=st.text(st.characters(exclude_categories=()), max_size=300), data=st.binary(max_size=9))
+def test_any_state_and_file_comes_back_from_a_run(
+    tmp_path_factory: pytest.TempPathFactory, state: Any, name: str, data: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    with allogger.run(folder / "run") as root:
+        root.log(state, "model", data_type="model")
+        root.checkpoint(state)
+        root.log({"name": name, "data": data}, "file", data_type="artifact")
+
+    run = allogger.open_run(folder / "run")
+    (model,), (checkpoint,), (file,) = run.artifacts("model"), run.checkpoints(), run.artifacts("file")
+    assert exact(model.load()) == exact(checkpoint.load()) == exact(state)
+    assert (file.name, file.copy_to(folder / "out").read_bytes()) == (name, data)
+
+
 SPECIAL = {
     "bfloat16": torch.randn(3, 2).bfloat16(),
     "half": torch.randn(3).half(),
@@ -183,6 +200,20 @@ def test_objects_stand_for_their_state(tmp_path: Path) -> None:
     assert [weights.tolist() for weights in shown["network"]] == [[1, 1], [0, 0, 0]]
     assert shown["logger"] == logger.state_dict()
     assert shown["ordered"] == {"a": 1}
+
+
+class Weighted(torch.nn.Linear):
+    """A module of torch with weights that are not its state."""
+
+    def get_weights(self) -> list[float]:
+        return [0.5]
+
+
+def test_what_a_module_of_torch_calls_its_weights_is_not_taken_for_its_state(tmp_path: Path) -> None:
+    of_keras = type("Model", (Weighted,), {"__module__": "keras.src.models"})
+
+    assert round_trip(tmp_path, Weighted(2, 1)).keys() == {"weight", "bias"}
+    assert round_trip(tmp_path, of_keras(2, 1)) == [0.5]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from allogger.cli.command import Command, add_attempts, add_keys, add_runs
 from allogger.cli.output import DAMAGED, FAILED, NOTHING, Column, Output
-from allogger.cli.runs import name_of, opened
+from allogger.cli.runs import name_of, opened, pattern_of
 from allogger.cli.shown import clock, count, size
 from allogger.errors import DamagedFile, words_of
-from allogger.names import file_name
+from allogger.names import MAIN_PROCESS, file_name
 
 if TYPE_CHECKING:
     from allogger.artifacts import Artifact
@@ -26,7 +26,7 @@ class Artifacts(Command):
 
     description = (
         "List the files, folders, models and checkpoints that runs hold, or copy them out, each after comparing its\n"
-        "checksum, into folders named by key and step."
+        "checksum, into folders named by key, step and, unless it is the main one, process."
     )
     examples = (
         ("allogger artifacts runs/a", "which there are"),
@@ -71,10 +71,10 @@ _FIELDS = ("key", "kind", "step", "time", "name", "size", "sha256", "metric")
 
 
 def _found(run: Run, args: argparse.Namespace) -> Iterator[Artifact]:
-    for pattern in args.keys or [None]:
-        for one in [*run.artifacts(pattern), *run.checkpoints(pattern)]:
-            if args.alias is None or args.alias in one.aliases:
-                yield one
+    pattern = pattern_of(args.keys)
+    for one in [*run.artifacts(pattern), *run.checkpoints(pattern)]:
+        if args.alias is None or args.alias in one.aliases:
+            yield one
 
 
 def _rows(
@@ -84,17 +84,16 @@ def _rows(
         state = "removed" if one.is_removed else ", ".join(one.aliases)
         row: dict[str, Any] = {
             "run": name_of(run),
-            **{
-                name: getattr(one, name) for name in ("key", "kind", "step", "time", "name", "size", "sha256", "metric")
-            },
+            **{name: getattr(one, name) for name in _FIELDS},
             "state": state,
             "path": str(one.path),
         }
         if args.output:
             if one.is_removed:
                 continue
-            folders = [run.logdir.name] * has_runs + one.key.split("/")
-            copy = _copied(one, Path(args.output, *map(file_name, folders), str(one.step)), out)
+            folders = [run.logdir.name] * has_runs + one.key.split("/") + [str(one.step)]
+            folders += [one.process] * (one.process != MAIN_PROCESS)
+            copy = _copied(one, Path(args.output, *map(file_name, folders)), out)
             if copy is None:
                 continue
             row["copy"] = str(copy)

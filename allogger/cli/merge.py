@@ -13,6 +13,7 @@ from allogger.cli.export import exported, refuse
 from allogger.cli.output import Column, Output
 from allogger.cli.runs import opened
 from allogger.errors import ConfigError
+from allogger.registry import checkers
 from allogger.rundir import EVENTS, IMAGE, RUN_FILE, new_shard, shard_names, stored_files, temporary_pid
 
 if TYPE_CHECKING:
@@ -60,15 +61,13 @@ class Merge(Command):
 
 
 def _make_logdir(run: Run, target: Path, out: Output) -> None:
-    from allogger.repair import repair
-
     # It gets its name when it is complete.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shard = new_shard(temporary)
     try:
         (temporary / EVENTS).mkdir(parents=True)
         exported([run], shard.path(IMAGE), "hdf", None, out)
-        repair(temporary)  # which makes the index
+        checkers["hdf"](shard.path(IMAGE)).mend(dry_run=False)  # which makes the index
         for name in [RUN_FILE, *(f"{name}.log" for name in shard_names(run.logdir, ".log"))]:
             if (run.logdir / name).is_file() and not (run.logdir / name).is_symlink():
                 shutil.copyfile(run.logdir / name, temporary / name)
@@ -80,6 +79,8 @@ def _make_logdir(run: Run, target: Path, out: Output) -> None:
                 # Nobody ever changes such a file.
                 try:
                     os.link(entry.path, copy)
+                except FileNotFoundError:
+                    continue  # a checkpoint that the program has removed meanwhile
                 except OSError:
                     shutil.copyfile(entry.path, copy)
         os.rename(temporary, target)

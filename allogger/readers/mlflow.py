@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 import os
 import re
-import sqlite3
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from allogger.formats.regular import open_regular
 from allogger.reader import Columns, Reader, SeriesId
 from allogger.readers.growing import Growing
 from allogger.record import MAIN_PROCESS
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["MlflowDatabaseReader", "MlflowReader", "runs_in_database"]
 
@@ -134,6 +136,9 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 @contextmanager
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading; raises `DamagedFile` if it is none of MLflow's, also inside of the block."""
+    # Not every Python has it.
+    import sqlite3
+
     open_regular(path).close()
     try:
         connection = sqlite3.connect(f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro", uri=True)

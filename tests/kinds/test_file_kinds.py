@@ -127,28 +127,33 @@ def test_without_a_logdir_a_file_is_counted_and_told(caplog: pytest.LogCaptureFi
     assert "are files of the logdir, and there is none" in caplog.text
 
 
-def test_every_output_and_reader_shows_the_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("artifact", DATA[0]), ("model", STATES[1]), ("checkpoint", STATES[1])],
+    ids=lambda value: str(value)[:9],
+)
+def test_every_output_and_reader_shows_the_record(tmp_path: Path, kind: str, value: Any) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with allogger.run(tmp_path, ["hdf", "tensorboard", "csv"]) as root:
-        root.log(DATA[0], "file", data_type="artifact")
+        root.log(value, "file", data_type=kind)
         allogger.flush()
         live = allogger.open_run(tmp_path)["root/file"]
 
     run = allogger.open_run(tmp_path)
-    (one,) = run.artifacts()
+    (one,) = [*run.artifacts(), *run.checkpoints()]
     record = run["root/file"].last
 
     assert live.value.tolist() == run["root/file"].value.tolist()
     assert tmp_path / record["path"] == one.path
-    assert run.kinds == {"root/file": "artifact"}
-    assert list_keys(tmp_path) == ["artifact/root/file"]
-    assert read_from_key(tmp_path, "artifact/root/file")["value"][0] == record
-    assert [value["name"] for value in run.frame()["value"]] == ["notes.txt"]
+    assert run.kinds == {"root/file": kind}
+    assert list_keys(tmp_path) == [f"{kind}/root/file"]
+    assert read_from_key(tmp_path, f"{kind}/root/file")["value"][0] == record
+    assert [shown["sha256"] for shown in run.frame()["value"]] == [one.sha256]
     events = EventAccumulator(str(tmp_path / "events" / "MainProcess"))
     events.Reload()
     text = events.Tensors("root/file")[0].tensor_proto.string_val[0].decode()
-    assert text.startswith(f"notes.txt, 10 bytes, SHA-256 {one.sha256}, artifacts/")
+    assert text.startswith(f"{one.name}, {one.size} bytes, SHA-256 {one.sha256}, artifacts/")
     (table,) = (tmp_path / "events").glob("*.csv")
     assert one.sha256 in table.read_text()
 

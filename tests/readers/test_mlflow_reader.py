@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +132,17 @@ def test_what_mlflow_itself_recorded_is_what_its_client_shows(tmp_path: Path, mo
         assert got.step.tolist() == [metric.step for metric in expected]
         assert got.time.tolist() == [metric.timestamp / 1000 for metric in expected]
         assert reader.params == {"lr": "0.1"}
+
+
+def test_a_python_without_sqlite_goes_on_with_everything_else(run_python: Callable[..., Any]) -> None:
+    result = run_python("""
+        import sys
+        sys.modules["sqlite3"] = None
+        import allogger
+        for _ in range(2):
+            with allogger.run("run", ["csv", "tensorboard"]) as root:
+                root.checkpoint({"a": 1}, keep_last=1)
+        print([one.is_removed for one in allogger.open_run("run").checkpoints()], allogger.utils.verify("run").ok)
+    """)
+
+    assert result.stdout == "[True, False] True\n"
