@@ -23,6 +23,7 @@ from allogger.reader import objects
 from allogger.registry import exporters, kinds
 
 if TYPE_CHECKING:
+    from allogger.media import Media
     from allogger.series import Series
     from allogger.store import Run
 
@@ -127,8 +128,9 @@ def _portions(run: Run, key: str, *, rows: int, share: _Share) -> Iterator[Serie
     # One key that is lost must not cost the others; the loss has been told.
     with contextlib.suppress(DamagedFile):
         done = 0
+        told = _Told(run, key)
         for portion in run.portions(key, rows):
-            for part in _by_attrs(run, portion, done):
+            for part in told.of(portion):
                 yield from _as_stored(part)
             done += len(portion)
             if len(portion) == rows:
@@ -136,17 +138,45 @@ def _portions(run: Run, key: str, *, rows: int, share: _Share) -> Iterator[Serie
     share.key_is_done(key)
 
 
-def _by_attrs(run: Run, portion: Series, first: int) -> Iterator[Series]:
-    """Yield *portion* or, if its values have different attributes, such as rates, each of them with its own.
+class _Told:
+    """What portions do not tell: which values of a mixed series are media, and attributes that differ among values."""
 
-    *first* is the place of the first of them among all values of the key.
-    """
-    media = run.media(portion.key) if portion.kind in MEDIA and not portion.meta else None
-    if not media or not media.attrs(first):
-        yield portion
-        return
-    for row in range(len(portion)):
-        yield replace(portion[row : row + 1], meta=media.attrs(first + row))
+    def __init__(self, run: Run, key: str) -> None:
+        self._run, self._key = run, key
+        self._media: Media | None = None
+        # Their order is another one than that of the series where only these are sorted by their steps.
+        self._numbers: dict[tuple[int, float, str], list[int]] = {}
+
+    def of(self, portion: Series) -> Iterator[Series]:
+        """Yield *portion*, or its values with the kind and the attributes, such as a rate, that each of them has."""
+        if portion.kind not in (*MEDIA, "mixed") or portion.meta or (media := self._known()) is None:
+            yield portion
+            return
+        start = 0
+        for row, place in enumerate(_places(portion)):
+            if numbers := self._numbers.get(place):
+                number = numbers.pop(0)
+                attrs = media.attrs(number)
+                if portion.kind != "mixed" and not attrs:
+                    break  # nor do the others of this kind have any
+                if start < row:
+                    yield portion[start:row]
+                yield replace(portion[row : row + 1], kind=media.kind(number), meta=attrs)
+                start = row + 1
+        if start < len(portion):
+            yield portion[start:]
+
+    def _known(self) -> Media | None:
+        if self._media is None:
+            with contextlib.suppress(ConfigError):  # a mixed series without any
+                self._media = self._run.media(self._key)
+                for number, place in enumerate(_places(self._media)):
+                    self._numbers.setdefault(place, []).append(number)
+        return self._media
+
+
+def _places(values: Series | Media) -> Iterator[tuple[int, float, str]]:
+    return zip(values.step.tolist(), values.time.tolist(), values.process.tolist(), strict=True)
 
 
 def _as_stored(portion: Series) -> Iterator[Series]:

@@ -63,12 +63,17 @@ def read_film(file: BinaryIO, most_bytes: int) -> Film:
         with Image.open(file, formats=("GIF", "WEBP", "PNG")) as image:
             count = getattr(image, "n_frames", 1)
             width, height = image.size
+            if image.mode.startswith("I"):
+                raise ValueError("a picture of 16 bits, which Pillow would cut off")
             if count * width * height * 4 > most_bytes:
                 raise ValueError(f"{count} frames of {width} x {height} pixels: more than {most_bytes:,} bytes")
             frames = np.empty((count, height, width, 4), np.uint8)
             milliseconds = 0.0
             for number in range(count):
                 image.seek(number)
+                # A frame of a GIF may go beyond the edges, which makes the picture as large as it says.
+                if image.size != (width, height):
+                    raise ValueError(f"frame {number} of {image.width} x {image.height} pixels, not {width} x {height}")
                 frames[number] = np.asarray(image.convert("RGBA"))
                 milliseconds += float(image.info.get("duration") or 0)
     except (OSError, EOFError, SyntaxError, Image.DecompressionBombError) as error:

@@ -227,6 +227,8 @@ class Manager:
             self._meter = Meter()
             # Rates are since the measurement before. And whatever its libraries import, they import now.
             self._meter.measure()
+            # What fails already now has no series; if all of it does, no later measurement could tell.
+            self._tell_failures(self._meter)
         slots: dict[str, int] = {}
         for name in self._meter.names:
             if kept_by := self.kept_by(SYSTEM, name):
@@ -240,6 +242,9 @@ class Manager:
         for name, slot in slots.items():
             if name in values:
                 self.intake.buffer.extend(PACK[FLOAT](slot, now, values[name]))
+        self._tell_failures(meter)
+
+    def _tell_failures(self, meter: Meter) -> None:
         for what, why in meter.failures.items():
             self.accounts.tell_once(f"of what the machine does, {what} cannot be measured:", why)
 

@@ -70,6 +70,10 @@ class Media(Sequence[Any]):
             return Media(self.key, self._pieces, self._rows[index])
         return self._read(index).value[0]
 
+    def kind(self, index: int) -> str:
+        """Return the kind of one value; most keys have values of one kind."""
+        return self._pieces[int(self._rows["piece"][index])].series.kind
+
     def attrs(self, index: int) -> Mapping[str, Any]:
         """Return what else is known of one value, such as its ``layout``, ``fps`` or ``rate``."""
         return self._read(index).attrs.get(0, {})
@@ -88,8 +92,7 @@ class Media(Sequence[Any]):
         from allogger.saving import file_of
 
         columns, row = self._read(index), self._rows[index]
-        kind = self._pieces[int(row["piece"])].series.kind
-        suffix, data = file_of(kind, columns.value[0], columns.attrs.get(0, {}), format)
+        suffix, data = file_of(self.kind(index), columns.value[0], columns.attrs.get(0, {}), format)
         place = Path(folder, *map(file_name, self.key.split("/")))
         path = place.with_name(f"{place.name}-{row['step']}-{row['number']}.{suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)

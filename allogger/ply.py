@@ -56,6 +56,6 @@ def _properties(row: np.dtype[Any]) -> list[str]:
 
 def colour_bytes(colors: NDArray[Any]) -> NDArray[np.uint8]:
     """Return colours from 0 to 255: floats go from 0 to 1 or, if any is above 1, to 255."""
-    if colors.dtype.kind == "f" and colors.size and np.nanmax(colors) > 1:
+    if colors.dtype.kind == "f" and (colors > 1).any():
         colors = np.rint(np.nan_to_num(colors.astype(np.float64).clip(0, 255))).astype(np.int64)
     return bytes_of(colors)

@@ -59,8 +59,10 @@ def bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
 
     Floats and bools go from 0 to 1, and NaN is black.
     """
+    if values.dtype == np.uint8:
+        return values
     if values.dtype.kind in "fb":
-        values = np.rint(np.nan_to_num(values.astype(np.float64).clip(0, 1)) * 255)
+        values = np.rint(np.nan_to_num(values.clip(0, 1).astype(np.float64)) * 255)
     elif values.dtype.kind not in "iu":
         raise ValueError(f"values of type {values.dtype} are no image")
     found: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)

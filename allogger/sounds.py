@@ -35,8 +35,8 @@ def read_wav(file: BinaryIO, most_bytes: int) -> tuple[NDArray[Any], int]:
             claimed = sound.getnframes()
             # It may claim anything, and reading that much would take the memory for it.
             raw = np.frombuffer(sound.readframes(min(claimed, length // (size * channels) + 1)), np.uint8)
-    except (wave.Error, EOFError, struct.error) as error:
-        raise ValueError(f"no WAV file of PCM: {error}") from None
+    except (wave.Error, EOFError, RuntimeError, struct.error) as error:
+        raise ValueError(f"no WAV file of PCM: {str(error) or type(error).__name__}") from None
     count = len(raw) // (size * channels)
     # Who writes into a pipe does not know the length, and claims the largest.
     if count < claimed and claimed * size * channels < _UNKNOWN_BYTES:
@@ -57,7 +57,7 @@ def wav_of(samples: NDArray[Any], rate: int) -> bytes:
     NaN is 0.
     """
     if samples.dtype.kind == "f":
-        samples = np.rint(np.nan_to_num(samples.astype(np.float64).clip(-1, 1)) * 32767).astype(np.int16)
+        samples = np.rint(np.nan_to_num(samples.clip(-1, 1).astype(np.float64)) * 32767).astype(np.int16)
     file = io.BytesIO()
     try:
         with wave.open(file, "wb") as sound:

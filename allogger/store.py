@@ -218,9 +218,10 @@ class Run:
 
     def _media(self, key: str, kinds: Sequence[str]) -> Media:
         self._check_kind(key, *kinds)
-        found = [(shard, series) for shard, series in self._found(key) if series.kind in kinds]
         with self._telling():
-            return Media.of(key, pieces_of(found, self.attempts, self._ends))
+            # Whatever a later attempt began with, it replaces pictures from there on.
+            pieces = pieces_of(self._found(key), self.attempts, self._ends)
+            return Media.of(key, [piece for piece in pieces if piece.series.kind in kinds])
 
     def artifacts(self, pattern: str | None = None) -> list[Artifact]:
         """Return the files, folders and models that were logged under the full keys in which *pattern* is found."""

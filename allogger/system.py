@@ -28,10 +28,14 @@ class _Counter(NamedTuple):
     total: float
     base: float
 
+    def is_soon_after(self, before: _Counter) -> bool:
+        """Return whether there is no rate yet."""
+        return 0 <= self.base - before.base < _SHORTEST_SECONDS
+
     def since(self, before: _Counter) -> float | None:
-        """Return the rate; None after too short a time, and for a counter that has begun anew."""
+        """Return the rate; None for a counter that has begun anew."""
         grown, passed = self.total - before.total, self.base - before.base
-        return grown / passed if passed >= _SHORTEST_SECONDS and grown >= 0 else None
+        return grown / passed if grown >= 0 and passed > 0 else None
 
 
 _Readings: TypeAlias = dict[str, "float | _Counter"]
@@ -72,7 +76,8 @@ class Meter:
     def measure(self) -> dict[str, float]:
         """Return what is the case now, by names that end in their units; never raises.
 
-        Rates and percentages of processors are means since the measurement before, so the first has none of them.
+        Rates and percentages of processors are means since the last measurement that had them, so the first has none,
+        nor has one that follows in less than a hundredth of a second.
         """
         before, now = self._before, self._read()
         self._before = now
@@ -80,8 +85,11 @@ class Meter:
         for name, reading in now.items():
             if not isinstance(reading, _Counter):
                 found[name] = reading
-            elif isinstance(last := before.get(name), _Counter) and (rate := reading.since(last)) is not None:
-                found[name] = rate
+            elif isinstance(last := before.get(name), _Counter):
+                if reading.is_soon_after(last):
+                    now[name] = last
+                elif (rate := reading.since(last)) is not None:
+                    found[name] = rate
         return found
 
     def _read(self) -> _Readings:

@@ -17,6 +17,7 @@ from allogger.plain import Unstorable
 __all__ = ["Watch", "watch"]
 
 _WHAT = ("gradients", "parameters")
+_begun: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 def watch(
@@ -86,10 +87,23 @@ class Watch:
         self._handles: list[Any] = []
         if optimizer is not None:
             self._handles.append(optimizer.register_step_post_hook(self._has_stepped))
-            return
-        self._hook_new()
+        else:
+            self._hook_new()
         if not self._handles:
             raise ConfigError("no parameter of this module gets gradients yet; if that will change, give its optimizer")
+        self._tell_of_others()
+        _begun.add(self)
+
+    def _tell_of_others(self) -> None:
+        """Tell the user if values of two watchings would come under the same keys."""
+        for other in list(_begun):
+            for scope, key in sorted(self._keys() & other._keys())[:1]:
+                manager.accounts.note(scope, key, "is logged by two watchings; remove() one, or give it a prefix")
+
+    def _keys(self) -> set[tuple[str, str]]:
+        """Return scope and key of what is logged; nothing is after the end."""
+        names = [name for name, _ in self._parameters()] if self._handles else []
+        return {(self._logger.scope, self._prefix + _key(what, name)) for what in self._what for name in names}
 
     def remove(self) -> None:
         """End the watching; may be called twice."""
@@ -131,7 +145,13 @@ class Watch:
         return has_arrived
 
     def _begin(self) -> None:
-        """Begin a step, with the first gradient of a backward pass."""
+        """Begin a step, with the first gradient of a backward pass; parameters may live longer than the model."""
+        if self._model() is None:
+            self._is_due = False
+            self.remove()
+            gone = "the model is gone, so its parameters are not watched any more; keep what you give to watch"
+            manager.accounts.note(self._logger.scope, f"{self._prefix}gradients", gone)
+            return
         self.step += 1
         self._is_due = self.step % self._every_n == 0
         if self._is_due:
@@ -158,16 +178,17 @@ class Watch:
             self._log("parameters", name, parameter)
 
     def _parameters(self) -> Iterator[tuple[str, Any]]:
-        """Yield each parameter once, with its name as in keys, which is the same if torch.compile wraps a module."""
+        """Yield each parameter once, with its name, which is the same if torch.compile wraps a module."""
         if (model := self._model()) is not None:
             for name, parameter in model.named_parameters():
-                yield name.replace("_orig_mod.", "").replace(".", "/"), parameter
+                yield name.replace("_orig_mod.", ""), parameter
 
     # ----------------------------------------------------------------------------------------------------------- values
 
     def _log(self, what: str, name: str, tensor: Any) -> None:
         if what in self._what:
-            self._guarded(f"{what}/{name}", self._log_tensor, f"{self._prefix}{what}/{name}", tensor)
+            key = _key(what, name)
+            self._guarded(key, self._log_tensor, f"{self._prefix}{key}", tensor)
 
     def _guarded(self, what: str, step: Callable[..., None], *args: Any) -> None:
         """Do something that must not end a backward pass, whatever is wrong with a model or tensor."""
@@ -178,6 +199,8 @@ class Watch:
             manager.accounts.not_stored(self._logger.scope, f"{self._prefix}{what}", why)
 
     def _log_tensor(self, key: str, tensor: Any) -> None:
+        if tensor is None:
+            raise Unstorable("a hook that was there before has taken the gradient; watch the model before you add it")
         torch, values = sys.modules["torch"], tensor.detach()
         if values.is_cuda and torch.cuda.is_current_stream_capturing():
             raise Unstorable("a CUDA graph is being recorded, so there are no values yet")
@@ -191,3 +214,7 @@ class Watch:
             # The squares of half precision overflow early.
             wider = torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else None
             logger.log(torch.linalg.vector_norm(values, dtype=wider), norm_key, self.step)
+
+
+def _key(what: str, name: str) -> str:
+    return f"{what}/{name.replace('.', '/')}"

@@ -183,12 +183,76 @@ def test_each_value_is_exported_with_its_own_attributes(tmp_path: Path) -> None:
 
     exported = allogger.open_run(run.export(tmp_path / "out.h5"))
     events = run.export(tmp_path / "events", "tensorboard")
+    lines = [json.loads(line) for line in run.export(tmp_path / "out.jsonl").read_text().splitlines()]
 
+    assert [line["meta"] for line in lines] == before
     media = exported.media("root/sound")
     assert [media.attrs(number) for number in range(3)] == before
     np.testing.assert_equal(list(media), [samples for samples, _ in sounds])
     heard = EventAccumulator(str(events / "MainProcess"), {"audio": 0}).Reload().Audio("root/sound")
     assert [(event.sample_rate, event.length_frames) for event in heard] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_media_among_other_values_of_a_key_stay_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sounds = [{"samples": np.zeros(4, np.int16), "rate": rate} for rate in (8000, 9000)]
+    orders: dict[str, list[tuple[Any, str | None]]] = {
+        "behind": [(0.5, None), ("text", None), *((sound, "audio") for sound in sounds)],
+        "among": [
+            (sounds[0], "audio"),
+            (0.5, None),
+            (VALUES["figure"], "figure"),
+            (sounds[1], "audio"),
+            (SQUARE, "mesh"),
+        ],
+        "none": [(0.5, None), ("text", None)],
+    }
+    with allogger.run(tmp_path / "run") as root:
+        for key, values in orders.items():
+            for value, kind in values:
+                root.log(value, key, data_type=kind)
+        # Of this key all values together are sorted by their steps, but the sounds alone are not.
+        for step, value, kind in ((4, sounds[0], "audio"), (3, 0.5, None), (2, sounds[1], "audio")):
+            root.log(value, "back", step, data_type=kind)
+    run = allogger.open_run(tmp_path / "run")
+
+    exported = allogger.open_run(run.export(tmp_path / "out.h5"))
+
+    for key, values in orders.items():
+        wanted = [(step, kind) for step, (_, kind) in enumerate(values, 1) if kind]
+        np.testing.assert_equal(list(exported[f"root/{key}"].value), list(run[f"root/{key}"].value))
+        for one in (run, exported) if wanted else ():
+            media = one.media(f"root/{key}")
+            assert [(step, media.kind(at)) for at, step in enumerate(media.step.tolist())] == wanted
+            assert [rate for at in range(len(media)) if (rate := media.attrs(at).get("rate"))] == [8000, 9000]
+    back = exported.media("root/back")
+    assert {(int(back.step[at]), back.attrs(at)["rate"]) for at in range(2)} == {(4, 8000), (2, 9000)}
+    assert main(["images", str(tmp_path / "run"), "-k", "behind|among", "-o", str(tmp_path / "files"), "--json"]) == 0
+    names = [Path(row["file"]).name for row in json.loads(capsys.readouterr().out)]
+    assert names == [
+        "among-1-0.wav",
+        "among-3-1.html",
+        "among-4-2.wav",
+        "among-5-3.ply",
+        "behind-3-0.wav",
+        "behind-4-1.wav",
+    ]
+    assert main(["images", str(tmp_path / "run"), "-k", "none"]) == 3
+    assert "no images" in capsys.readouterr().err
+
+
+def test_a_later_attempt_replaces_media_from_the_step_on_at_which_it_began_with_another_kind(tmp_path: Path) -> None:
+    for values in ([(VALUES["image"], 1), (VALUES["image"], 3)], [(0.5, 2), (VALUES["image"], 5)]):
+        with allogger.run(tmp_path) as root:
+            for value, step in values:
+                root.log(value, "key", step)
+
+    run = allogger.open_run(tmp_path)
+
+    assert run["root/key"].step.tolist() == [1, 2, 5]
+    assert run.media("root/key").step.tolist() == [1, 5]
+    assert allogger.open_run(tmp_path, attempts="all").media("root/key").step.tolist() == [1, 3, 5]
 
 
 def test_what_only_tensorboard_has_is_read_back_as_far_as_it_goes(tmp_path: Path) -> None:

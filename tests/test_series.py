@@ -126,8 +126,9 @@ def test_what_arrow_cannot_hold_is_an_error_with_a_way_out() -> None:
     pytest.importorskip("pyarrow")
     ragged = np.empty(3, object)
     ragged[:] = [np.zeros((1, 2)), np.zeros((2, 2)), np.zeros((3, 2))]
+    huge = np.array([{"number": 2**80}] * 3, object)
 
-    for value in (np.array([1j, 2j, 3j]), ragged):
+    for value in (np.array([1j, 2j, 3j]), ragged, huge):
         with pytest.raises(ConfigError, match=r"use to_numpy\(\)"):
             series(value).to_arrow()
 

@@ -23,7 +23,7 @@ import allogger
 from allogger import processes
 from allogger.errors import ConfigError, MissingDependency
 from allogger.lane import Lane
-from allogger.system import Meter, limited_group
+from allogger.system import Meter, _Counter, limited_group
 from allogger.testing import capture
 from tests.conftest import ROOT, Result
 
@@ -63,6 +63,17 @@ def test_measurements_without_time_between_them_give_no_rates() -> None:
         values = meter.measure()
 
     assert not {name for name in values if "per" in name.rpartition("/")[2]}
+
+
+def test_what_happens_between_measurements_that_follow_too_soon_is_in_the_next_rate() -> None:
+    meter = Meter()
+    # What has grown and when, in seconds; at last it begins anew.
+    told = iter([(0.0, 1.0), (8.0, 1.004), (8.0, 1.008), (10.0, 1.02), (11.0, 1.04), (0.0, 1.06), (1.0, 1.08)])
+    meter._sources = {"disk": lambda: {"disk/read": _Counter(*next(told))}}
+
+    rates = [meter.measure().get("disk/read") for _ in range(7)]
+
+    assert rates == [None, None, None, pytest.approx(500), pytest.approx(50), None, pytest.approx(50)]
 
 
 def test_names_end_in_units() -> None:
@@ -429,6 +440,21 @@ def test_muted_ranks_and_what_nobody_keeps_are_not_measured(tmp_path: Path) -> N
             time.sleep(0.05)
 
         assert seen(tmp_path / name) == 0
+
+
+def test_that_nothing_can_be_measured_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError("gone")
+
+    for name in ("_cpu", "_memory", "_disk", "_network", "_gpu", "_group_memory"):
+        monkeypatch.setattr(f"allogger.system.{name}", fail)
+    with allogger.run(tmp_path, system_metrics_seconds=0.01):
+        time.sleep(0.05)
+
+    for what in ("cpu", "memory", "disk", "network"):
+        assert caplog.text.count(f"{what} cannot be measured: OSError: gone") == 1
 
 
 def test_it_comes_from_a_configuration_too(tmp_path: Path) -> None:

@@ -353,6 +353,55 @@ def test_a_watched_model_dies_when_nobody_needs_it(model: nn.Module, with_optimi
         captured.keys()
 
 
+def test_two_watchings_of_the_same_keys_are_told_of_once(tmp_path: Path, model: nn.Module) -> None:
+    with allogger.run(tmp_path) as root:
+        allogger.watch(model, root, what=["gradients"]).remove()
+        allogger.watch(model, root, what=["gradients"])
+        allogger.watch(model, root, what=["parameters"])
+        allogger.watch(model, root, what=["parameters"], prefix="again")
+        allogger.watch(nn.Linear(1, 1), allogger.get_logger("other"))
+        told = lambda: "".join(file.read_text() for file in tmp_path.glob("*.log"))  # noqa: E731
+        assert told() == ""
+        for _ in range(2):
+            allogger.watch(model, root, what=["gradients"])
+
+    assert told().count("'root/gradients/0/bias': is logged by two watchings") == told().count("watchings") == 1
+
+
+def test_a_wrapper_that_nobody_keeps_ends_the_watching_and_that_is_said(tmp_path: Path, model: nn.Module) -> None:
+    with allogger.run(tmp_path) as root:
+        allogger.watch(nn.DataParallel(model), root, every_n=1)
+        for _ in range(3):
+            backward(model)
+        root.log(1.0, "loss")
+
+    assert allogger.open_run(tmp_path).keys() == ["root/loss"]
+    assert next(tmp_path.glob("*.log")).read_text().count("the model is gone") == 1
+
+
+def test_a_gradient_that_an_earlier_hook_has_taken_is_counted_and_the_way_out_is_told(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1, bias=False)
+    model.weight.register_post_accumulate_grad_hook(lambda parameter: setattr(parameter, "grad", None))
+    with allogger.run(tmp_path):
+        allogger.watch(model, every_n=1)
+        backward(model)
+
+    assert allogger.open_run(tmp_path).keys() == ["root/parameters/weight"]
+    log = next(tmp_path.glob("*.log")).read_text()
+    assert "watch the model before" in log
+    assert "'root/gradients/weight' 1" in log
+
+
+def test_parameters_whose_names_become_the_same_key_are_hooked_once_each() -> None:
+    model = nn.ModuleDict({"a/b": nn.Linear(3, 1, bias=False), "a": nn.ModuleDict({"b": nn.Linear(3, 1, bias=False)})})
+    with capture() as captured:
+        allogger.watch(model, every_n=1)
+        for _ in range(3):
+            (model["a/b"](BATCH) + model["a"]["b"](BATCH)).sum().backward()  # type: ignore[index]
+
+    assert captured["root/gradients/a/b/weight"].step == [1, 1, 2, 2, 3, 3]
+
+
 def test_a_watched_model_can_be_copied_and_saved(model: nn.Module) -> None:
     with capture() as captured:
         watched = allogger.watch(model, every_n=1)

@@ -11,7 +11,7 @@ from allogger.cli.command import Command, add_attempts, add_keys, add_runs
 from allogger.cli.output import DAMAGED, FAILED, NOTHING, Column, Output
 from allogger.cli.runs import matching, name_of, opened
 from allogger.cli.shown import clock, count
-from allogger.errors import DamagedFile, words_of
+from allogger.errors import ConfigError, DamagedFile, words_of
 from allogger.kind import MEDIA
 from allogger.names import file_name
 
@@ -48,7 +48,7 @@ class Images(Command):
     def run(self, args: argparse.Namespace, out: Output) -> None:
         """List or write them."""
         runs = list(opened(args.runs, out, args.attempts))
-        found = [(run, key) for run in runs for key in matching(run, args.keys, out) if run.kinds[key] in MEDIA]
+        found = [(run, key) for run in runs for key in matching(run, args.keys, out) if _has_media(run, key)]
         if runs and not found and not out.code:
             out.problem(NOTHING, "there are no images")
         rows = out.progress(_rows(found, args, len(runs) > 1, out), "writing files" if args.output else "reading")
@@ -60,6 +60,15 @@ class Images(Command):
 
 
 _COLUMNS = [Column("key", may_wrap=True), Column("step", count, is_number=True), Column("time", clock)]
+
+
+def _has_media(run: Run, key: str) -> bool:
+    if run.kinds[key] != "mixed":
+        return run.kinds[key] in MEDIA
+    try:
+        return len(run.media(key)) > 0
+    except (ConfigError, DamagedFile):  # the damage has been told
+        return False
 
 
 def _rows(
@@ -74,7 +83,7 @@ def _rows(
                     "key": key,
                     "step": int(media.step[number]),
                     "time": float(media.time[number]),
-                    "kind": run.kinds[key],
+                    "kind": media.kind(number),
                 }
                 if args.output:
                     folder = Path(args.output, file_name(run.logdir.name)) if has_runs else Path(args.output)

@@ -23,7 +23,7 @@ def table_of(series: Series) -> pa.Table:
     """
     try:
         column = _column(series.value)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"Arrow cannot hold the values of {series.key!r}: {error}; use to_numpy()") from error
     # A dictionary, because all values of a process share one label.
     process = pa.array(series.process, pa.string()).dictionary_encode()

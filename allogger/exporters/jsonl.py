@@ -25,6 +25,7 @@ class JsonlExporter(Exporter):
 
     It is strict JSON: NaN and the infinities are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Arrays are
     nested lists, with their ``"dtype"`` and ``"shape"`` beside them; of anything but real numbers it is their bytes.
+    Attributes, such as the rate of a sound, are under ``"meta"``.
     """
 
     def export(self, sources: Sequence[Source], path: Path) -> None:
@@ -37,6 +38,8 @@ class JsonlExporter(Exporter):
                         file.writelines(self._lines(f'{front}"key": {json.dumps(key)}', portion))
 
     def _lines(self, front: str, portion: Series) -> Iterator[str]:
+        meta = json.loads(json.dumps(dict(portion.meta)), parse_constant=str)
+        end = f', "meta": {json.dumps(meta)}' if meta else ""
         for kind, rows in runs_of_kind(portion):
             steps = portion.step[rows].tolist()
             times = map(json_number, portion.time[rows].tolist())
@@ -45,7 +48,7 @@ class JsonlExporter(Exporter):
             values = self._values(portion, kind, rows)
             for step, time, process, value in zip(steps, times, labels, values, strict=True):
                 if value is not None:
-                    yield f'{front}, "step": {step}, "time": {time}, "process": {process}, {middle}{value}}}\n'
+                    yield f'{front}, "step": {step}, "time": {time}, "process": {process}, {middle}{value}{end}}}\n'
 
     def _values(self, portion: Series, kind: str, rows: slice) -> Iterator[str | None]:
         values = portion.value[rows]

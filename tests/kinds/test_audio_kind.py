@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as of_numpy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import allogger
+from allogger.formats.tfevents import frame, read_events
 from allogger.kinds.audio import AudioKind
 from allogger.plain import Unstorable
 from tests.everywhere import series_of
@@ -123,6 +124,25 @@ def test_a_file_that_ends_too_early_is_refused(tmp_path: Path) -> None:
         AudioKind().encode(path)
 
 
+def test_a_part_that_goes_beyond_the_end_is_no_wav_file_in_event_files_neither(tmp_path: Path) -> None:
+    path = _wav(tmp_path / "odd.wav", 16, 1, bytes(40))
+    data = path.read_bytes().replace(b"fmt \x10", b"fmt \x7f")
+    path.write_bytes(data)
+    with pytest.raises(Unstorable, match="no WAV file of PCM"):
+        AudioKind().encode(path)
+
+    with allogger.run(tmp_path / "run", ["tensorboard"], tensorboard_writer_params={"use_hdf_hook": False}) as root:
+        for number in range(2):
+            root.log((np.full(20, number, np.int16), 8000), "sound", data_type="audio")
+    (events,) = (tmp_path / "run/events/MainProcess").iterdir()
+    event = list(read_events(events, []))[1]
+    events.write_bytes(events.read_bytes() + frame(event.replace(b"fmt \x10", b"fmt \x7f")))
+
+    run = allogger.open_run(tmp_path / "run")
+    assert run["root/sound"].value[:, 0].tolist() == [0, 1]
+    assert "no WAV file of PCM" in run.damage[0]
+
+
 def test_a_file_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _wav(tmp_path / "long.wav", 8, 1, bytes(1000))
     monkeypatch.setattr("allogger.kinds.audio.MOST_BYTES", 999)
@@ -136,10 +156,11 @@ def test_tensorboard_plays_sounds(tmp_path: Path) -> None:
         root.log((STEREO.T, 8000), "stereo", data_type="audio")
         root.log((np.array([2.0, -1.0, np.nan, 0.5]), 44_100), "floats", data_type="audio")
         root.log((SINE, 2**32 - 1), "fast", data_type="audio")
+        root.log((np.full(2, "1e4000", np.longdouble), 8000), "long", data_type="audio")
 
     reader = EventAccumulator(str(tmp_path / "events/MainProcess"), {"audio": 0}).Reload()
     heard = {}
-    for key, rate, frames in (("stereo", 8000, 3), ("floats", 44_100, 4)):
+    for key, rate, frames in (("stereo", 8000, 3), ("floats", 44_100, 4), ("long", 8000, 2)):
         (event,) = reader.Audio(f"root/{key}")
         assert (event.content_type, event.sample_rate, event.length_frames) == ("audio/wav", rate, frames)
         with wave.open(io.BytesIO(event.encoded_audio_string)) as sound:

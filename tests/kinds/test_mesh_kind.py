@@ -247,6 +247,15 @@ def test_tensorboard_shows_meshes_and_point_clouds(tmp_path: Path) -> None:
     assert len(allogger.open_run(tmp_path)["root/cloud"]) == 2
 
 
+def test_colours_that_are_not_known_are_black_without_a_warning(tmp_path: Path) -> None:
+    colors = np.full((4, 3), np.nan)
+    with allogger.run(tmp_path, ["tensorboard"]) as root, warnings.catch_warnings(action="error"):
+        root.log({**SQUARE, "colors": colors}, "mesh", data_type="mesh")
+        allogger.flush()
+
+    assert _Plugin(tmp_path / "events").part("root/mesh", 1, "COLOR", "u1").tolist() == [[0, 0, 0]] * 4
+
+
 def test_a_later_attempt_replaces_all_parts_of_a_mesh_in_tensorboard(tmp_path: Path) -> None:
     painted = {**SQUARE, "colors": np.zeros((4, 3))}
     for count, mesh in ((3, painted), (1, SQUARE)):

@@ -178,6 +178,23 @@ def test_a_file_that_unfolds_to_too_much_is_refused(tmp_path: Path) -> None:
         VideoKind().encode(tmp_path / "bomb.gif")
 
 
+def test_a_frame_that_makes_the_picture_larger_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
+    data = _animation(tmp_path / "film.gif").read_bytes()
+    # What says of a frame where it lies, here in the corner, and how wide and high it is.
+    at = data.rindex(b"\x2c\x00\x00\x00\x00")
+    (tmp_path / "bomb.gif").write_bytes(data[: at + 5] + b"\x40\x1f\x40\x1f" + data[at + 9 :])
+
+    with pytest.raises(Unstorable, match="frame 1 of 8000 x 8000 pixels, not 16 x 8"):
+        VideoKind().encode(tmp_path / "bomb.gif")
+
+
+def test_a_picture_of_16_bits_is_refused_as_pillow_would_cut_it_off(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(0, 2**16, 2**10, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "grey.png")
+
+    with pytest.raises(Unstorable, match="16 bits"):
+        VideoKind().encode(tmp_path / "grey.png")
+
+
 def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
     whole = _animation(tmp_path / "film.gif").read_bytes()
     (tmp_path / "cut.gif").write_bytes(whole[:200])
