@@ -95,8 +95,8 @@ class Logger:
         self._is_handing_on = False
         self._aggregates = Aggregates(self)
         self._checkpoints: Checkpoints | None = None
-        # An attribute of the instance: a closure finds what it needs without looking anything up.
-        self.__dict__["log"] = _make_log(self)
+        self._log = _make_log(self)
+        self._choose_log()
 
     # ------------------------------------------------------------------------------------------------------ log a value
 
@@ -580,6 +580,11 @@ class Logger:
         # Replaced, so that a log call that is under way does not fill in what it found before.
         self._routes, self._kept = {}, {}
         self._ask_again()
+        self._choose_log()
+
+    def _choose_log(self) -> None:
+        # An attribute of the instance: a closure finds what it needs without looking anything up.
+        self.__dict__["log"] = self._log if manager.enabled else _make_idle(self)
 
     def _ask_again(self) -> None:
         """Have the next call of each key go through `_log_slowly`."""
@@ -630,17 +635,16 @@ def plain_index(step: Any) -> Any:
     return step if hasattr(type(step), "__index__") and not hasattr(step, "shape") else plain(step)
 
 
+# What log calls need. No cells of the closure: one costs each call a nanosecond, whether it is used there or not.
+_now, _array = time.time, np.ndarray
+_buffer, _attention, _extend = manager.intake.buffer, manager.intake.attention, manager.intake.buffer.extend
+_pressure = manager.pressure
+_pack_float, _pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
+
+
 def _make_log(logger: Logger) -> LogCall:
     """Return the hot path of one logger: a dictionary hit, a pack, one atomic append."""
-    slots = logger._slots
-    slowly = logger._log_slowly
-    intake = manager.intake
-    buffer, attention, extend = intake.buffer, intake.attention, intake.buffer.extend
-    pressure = manager.pressure
-    now = time.time
-    pack_float, pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
-    packs, pack_steps, codes, items = PACK, PACK_STEP, _CODES, _ITEMS
-    array, put_alike = np.ndarray, logger._put_alike
+    slots, slowly, put_alike = logger._slots, logger._log_slowly, logger._put_alike
 
     # One dict of options costs less than a default for each of them, and most calls have none.
     def log(value: Any, key: str, step: int | None = None, **options: Any) -> None:
@@ -652,34 +656,49 @@ def _make_log(logger: Logger) -> LogCall:
                 return None
             if step is None:
                 if type(value) is float:
-                    extend(pack_float(slot, now(), value))
+                    _extend(_pack_float(slot, _now(), value))
                     # Compared with a constant: nearly always that is all there is to ask.
-                    if len(buffer) < WAKE_BYTES:
+                    if len(_buffer) < WAKE_BYTES:
                         return None
                 else:
-                    code = codes.get(type(value))
+                    code = _CODES.get(type(value))
                     if code is None:
                         # Raises for what is no single number.
-                        number = items[type(value)](value)
-                        code = codes[type(number)]
-                        extend(packs[code](slot + code, now(), number))
+                        number = _ITEMS[type(value)](value)
+                        code = _CODES[type(number)]
+                        _extend(PACK[code](slot + code, _now(), number))
                     else:
-                        extend(packs[code](slot + code, now(), value))
+                        _extend(PACK[code](slot + code, _now(), value))
             elif type(value) is float:
-                extend(pack_step_float(slot | STEP_FLAG, 0.0, step, slot, now(), value))
+                _extend(_pack_step_float(slot | STEP_FLAG, 0.0, step, slot, _now(), value))
             else:
-                code = codes[type(value)]
-                extend(pack_steps[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, now(), value))
+                code = _CODES[type(value)]
+                _extend(PACK_STEP[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, _now(), value))
         except Exception:
-            if type(value) is array and put_alike(value, key, step):
+            if type(value) is _array and put_alike(value, key, step):
                 return None
             return slowly(value, key, step, options)
-        if len(buffer) > attention[0]:
-            pressure()
+        if len(_buffer) > _attention[0]:
+            _pressure()
         return None
 
+    return _presentable(log)
+
+
+def _make_idle(logger: Logger) -> LogCall:
+    """Return what stands in the place of the hot path while the library is switched off; somebody may keep it."""
+
+    def log(value: Any, key: str, step: int | None = None, **options: Any) -> None:
+        if manager.enabled:
+            logger._log(value, key, step, **options)
+
+    return _presentable(log)
+
+
+def _presentable(log: LogCall) -> LogCall:
+    """Return *log* with what help() and inspect show."""
     log.__doc__, log.__qualname__ = Logger.log.__doc__, Logger.log.__qualname__
-    log.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # what help() and inspect show
+    log.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
     return log
 
 

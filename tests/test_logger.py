@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import inspect
 import pickle
 import subprocess
 import sys
@@ -778,3 +779,22 @@ def test_any_key_of_an_array_is_one_every_time(key: Any) -> None:
             allogger.get_root().log(np.zeros(2), key)
 
     assert [record.key for record in captured.records] == [str(key)] * 3
+
+
+def test_a_call_that_was_kept_while_all_was_switched_off_logs_when_it_is_on_again(tmp_path: Path) -> None:
+    logger = allogger.get_logger("agent")
+    before = logger.log
+    allogger.basic_configure(tmp_path / "run", enable=False)
+    during = logger.log
+    for log in (before, during, allogger.get_logger("made").log):
+        log(1, "key")
+        log([1, 2], "key", step=3, data_type="array", unknown=5)
+    assert not (tmp_path / "run").exists()
+
+    allogger.basic_configure(tmp_path / "run")
+    for log in (before, during, logger.log):
+        log(2, "key", 7, to_csv=True)
+
+    assert steps(tmp_path / "run", "agent/key") == [7, 7, 7]
+    assert inspect.signature(during) == inspect.signature(logger.log)
+    assert logger.log is before
