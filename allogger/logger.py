@@ -644,12 +644,12 @@ _pack_float, _pack_step_float = PACK[FLOAT], PACK_STEP[FLOAT]
 
 def _make_log(logger: Logger) -> LogCall:
     """Return the hot path of one logger: a dictionary hit, a pack, one atomic append."""
-    slots, slowly, put_alike = logger._slots, logger._log_slowly, logger._put_alike
+    slots = logger._slots
 
     # One dict of options costs less than a default for each of them, and most calls have none.
     def log(value: Any, key: str, step: int | None = None, **options: Any) -> None:
         if options:
-            return slowly(value, key, step, options)
+            return logger._log_slowly(value, key, step, options)
         try:
             slot = slots[key]
             if slot is None:
@@ -675,9 +675,9 @@ def _make_log(logger: Logger) -> LogCall:
                 code = _CODES[type(value)]
                 _extend(PACK_STEP[code]((slot + code) | STEP_FLAG, 0.0, step, slot + code, _now(), value))
         except Exception:
-            if type(value) is _array and put_alike(value, key, step):
+            if type(value) is _array and logger._put_alike(value, key, step):
                 return None
-            return slowly(value, key, step, options)
+            return logger._log_slowly(value, key, step, options)
         if len(_buffer) > _attention[0]:
             _pressure()
         return None
