@@ -38,11 +38,11 @@ from allogger.settings import (
     flush_seconds_of,
     scopes_above,
 )
-from allogger.system import Meter, require
 from allogger.writer import Writer
 
 if TYPE_CHECKING:
     from allogger.logger import Logger
+    from allogger.system import Meter
 
 __all__ = ["Manager", "NoLogdir", "NotReady", "NotTaken", "Overrides", "check", "manager"]
 
@@ -224,6 +224,9 @@ class Manager:
             self.dispatch.every(0.0, None)
             return
         if self._meter is None:
+            # Not for the start of all the programs that do not ask for it.
+            from allogger.system import Meter
+
             self._meter = Meter()
             # Rates are since the measurement before. And whatever its libraries import, they import now.
             self._meter.measure()
@@ -726,6 +729,8 @@ def check(scope: str, settings: Settings, above: Settings | None = None) -> None
             if getattr(settings, name) is not getattr(Settings(), name):
                 raise ConfigError(f"{name} holds for the whole process; give it to basic_configure")
     if isinstance(settings.system_metrics_seconds, float):
+        from allogger.system import require
+
         require()
     if isinstance(settings.basic_logging_params, Mapping):
         messages.check_params(settings.basic_logging_params)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from allogger.errors import MissingDependency, words_of
 
-__all__ = ["Meter", "require"]
+__all__ = ["Meter", "gpus", "require"]
 
 # Over less, the ticks of the system's clocks would show: they count in hundredths of a second.
 _SHORTEST_SECONDS = 0.01
@@ -193,16 +193,20 @@ _OF_GPU: Mapping[str, Callable[[Any, Any], float]] = {
 }
 
 
-def _gpus() -> dict[str, Callable[[], _Readings]]:
-    """Return a source for each GPU, in NVML's order, which knows nothing of ``CUDA_VISIBLE_DEVICES``."""
+def gpus() -> tuple[Any, list[Any]]:
+    """Return NVML and its handles of the GPUs, in its order, which knows nothing of ``CUDA_VISIBLE_DEVICES``."""
     try:
         import pynvml as nvml
 
         nvml.nvmlInit()
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        return nvml, [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
     except Exception:
         # Without a driver, which is no mistake of anybody.
-        return {}
+        return None, []
+
+
+def _gpus() -> dict[str, Callable[[], _Readings]]:
+    nvml, handles = gpus()
     return {f"gpu{index}": partial(_gpu, nvml, f"gpu{index}", gpu) for index, gpu in enumerate(handles)}
 
 

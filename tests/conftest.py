@@ -17,6 +17,7 @@ from allogger.record import full_key
 from allogger.registry import kinds, writers
 from allogger.rundir import EVENTS
 from allogger.shards import list_shards, open_shard
+from tests.kill import shim
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +41,15 @@ def start_method(request: pytest.FixtureRequest) -> str:
     """Each way in which multiprocessing starts a process, as `multiprocessing.get_context` takes it."""
     method: str = request.param
     return method
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that kills a program, or makes its calls fail, inside of a call of the file system."""
+    try:
+        return shim.build(tmp_path_factory.mktemp("shim"))
+    except shim.NoCompiler as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

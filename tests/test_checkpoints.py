@@ -292,14 +292,6 @@ for number in range(4):
 """
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return shim.build(tmp_path_factory.mktemp("shim"))
-    except shim.NoCompiler as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.mark.parametrize("call", [20, 32, 44, 56])
 def test_a_kill_inside_of_a_call_leaves_the_last_complete_checkpoint(tmp_path: Path, library: Path, call: int) -> None:
     logdir = tmp_path / "run"

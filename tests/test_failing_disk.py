@@ -349,14 +349,6 @@ work(1000)
 # ------------------------------------------------------------------------------------------------- calls that fail
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return shim.build(tmp_path_factory.mktemp("shim"))
-    except shim.NoCompiler as missing:
-        pytest.skip(str(missing))
-
-
 SLOWLY = (
     PRELUDE
     + """

@@ -14,6 +14,7 @@ from typing import Any
 
 from allogger.errors import ConfigError
 from allogger.plain import Unstorable
+from allogger.system import gpus
 
 __all__ = ["EnergyMeter", "Rates"]
 
@@ -141,16 +142,10 @@ class _RaplCounter:
 
 def _gpus() -> list[Callable[[], float]]:
     """Return the counters of NVIDIA GPUs; none without nvidia-ml-py, a driver, or GPUs that count."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:
-        return []
+    nvml, handles = gpus()
     counters = []
     for handle in handles:
-        with contextlib.suppress(pynvml.NVMLError):
+        with contextlib.suppress(nvml.NVMLError):
             # In millijoules.
-            counters.append(_growth(partial(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle), 1e-3))
+            counters.append(_growth(partial(nvml.nvmlDeviceGetTotalEnergyConsumption, handle), 1e-3))
     return counters
